@@ -1,0 +1,304 @@
+//! What a run found: figures come in, a table for people or JSON for programs goes out.
+//!
+//! Measures nothing itself.
+
+use std::fmt::{self, Display};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+
+/// Everything a run has to say.
+#[derive(Serialize)]
+pub(crate) struct Report {
+    pub(crate) about: About,
+    pub(crate) scenarios: Vec<Scenario>,
+}
+
+/// Where, on what and with which settings the figures were had.
+#[derive(Serialize)]
+pub(crate) struct About {
+    pub(crate) cores: usize,
+    pub(crate) processor: String,
+    pub(crate) memory_gib: f64,
+    /// Others that ran at the start of the run: figures from a busy machine say so.
+    pub(crate) load_average: f64,
+    pub(crate) relay_version: String,
+    pub(crate) relay_build: &'static str,
+    pub(crate) postgres_version: String,
+    pub(crate) postgres_settings: Vec<(String, String)>,
+    /// The cost of one flush of 8 KiB on the disk of the data folder; none where it is elsewhere.
+    pub(crate) flush: Option<Figures>,
+}
+
+/// One scenario's findings.
+#[derive(Serialize)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    /// What was done, in a sentence.
+    pub(crate) what: String,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) bars: Vec<Bar>,
+    pub(crate) notes: Vec<String>,
+}
+
+/// What was measured of one subject.
+#[derive(Serialize)]
+pub(crate) struct Row {
+    pub(crate) subject: String,
+    pub(crate) figures: Figures,
+}
+
+impl Row {
+    pub(crate) fn new(subject: impl Into<String>, figures: Figures) -> Self {
+        Self {
+            subject: subject.into(),
+            figures,
+        }
+    }
+}
+
+/// Named numbers in the order of the table's columns; the unit is the end of the name.
+#[derive(Clone, Default)]
+pub(crate) struct Figures(Vec<(&'static str, f64)>);
+
+impl Figures {
+    pub(crate) fn with(mut self, name: &'static str, value: f64) -> Self {
+        self.0.push((name, value));
+        self
+    }
+
+    /// Adds median, 99th percentile and maximum of a histogram of nanoseconds, in milliseconds.
+    pub(crate) fn with_latency(self, latency: &Histogram<u64>) -> Self {
+        let ms = |nanoseconds: u64| nanoseconds as f64 / 1e6;
+        self.with("p50_ms", ms(latency.value_at_quantile(0.5)))
+            .with("p99_ms", ms(latency.value_at_quantile(0.99)))
+            .with("max_ms", ms(latency.max()))
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<f64> {
+        self.0
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| *value)
+    }
+
+    /// The median of each figure over several rounds of the same measurement.
+    pub(crate) fn median(rounds: &[Self]) -> Self {
+        let Some(first) = rounds.first() else {
+            return Self::default();
+        };
+        let median_of = |name: &'static str| {
+            let values = rounds
+                .iter()
+                .filter_map(|round| round.get(name))
+                .collect::<Vec<_>>();
+            (name, median(values))
+        };
+        Self(first.0.iter().map(|(name, _)| median_of(name)).collect())
+    }
+}
+
+impl Serialize for Figures {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+/// The median; of an even number the mean of the two in the middle.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        odd if odd % 2 == 1 => values[odd / 2],
+        even => f64::midpoint(values[even / 2 - 1], values[even / 2]),
+    }
+}
+
+/// A histogram of nanoseconds up to a minute, to three digits.
+pub(crate) fn histogram() -> Histogram<u64> {
+    #[expect(clippy::expect_used, reason = "the bounds are constants")]
+    Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("bounds that a histogram takes")
+}
+
+/// What a figure has to reach, or to stay under.
+#[derive(Serialize)]
+pub(crate) struct Bar {
+    pub(crate) what: String,
+    pub(crate) figure: f64,
+    pub(crate) relation: Relation,
+    pub(crate) limit: f64,
+    pub(crate) met: bool,
+}
+
+/// On which side of its limit a figure has to be.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Relation {
+    AtLeast,
+    AtMost,
+    Exactly,
+}
+
+impl Bar {
+    pub(crate) fn at_least(what: impl Into<String>, figure: f64, limit: f64) -> Self {
+        let (relation, met) = (Relation::AtLeast, figure >= limit);
+        Self {
+            what: what.into(),
+            figure,
+            relation,
+            limit,
+            met,
+        }
+    }
+
+    pub(crate) fn at_most(what: impl Into<String>, figure: f64, limit: f64) -> Self {
+        let (relation, met) = (Relation::AtMost, figure <= limit);
+        Self {
+            what: what.into(),
+            figure,
+            relation,
+            limit,
+            met,
+        }
+    }
+
+    /// For counts, which floats hold exactly.
+    pub(crate) fn exactly(what: impl Into<String>, figure: f64, limit: f64) -> Self {
+        let (relation, met) = (Relation::Exactly, (figure - limit).abs() < f64::EPSILON);
+        Self {
+            what: what.into(),
+            figure,
+            relation,
+            limit,
+            met,
+        }
+    }
+}
+
+impl Report {
+    pub(crate) fn all_bars_met(&self) -> bool {
+        self.scenarios
+            .iter()
+            .flat_map(|scenario| &scenario.bars)
+            .all(|bar| bar.met)
+    }
+}
+
+impl Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", self.about)?;
+        for scenario in &self.scenarios {
+            write!(out, "\n{scenario}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for About {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            out,
+            "Machine   {} × {}, {:.1} GiB, load {:.2} at the start",
+            self.cores, self.processor, self.memory_gib, self.load_average
+        )?;
+        writeln!(
+            out,
+            "Relay     {} ({} build)",
+            self.relay_version, self.relay_build
+        )?;
+        writeln!(out, "Postgres  {}", self.postgres_version)?;
+        let settings = self
+            .postgres_settings
+            .iter()
+            .map(|(name, value)| format!("{name} = {value}"));
+        writeln!(out, "          {}", settings.collect::<Vec<_>>().join(", "))?;
+        match &self.flush {
+            Some(flush) => writeln!(out, "Flush     {}", flush.in_one_line()),
+            None => writeln!(
+                out,
+                "Flush     not measured: the data folder is out of reach"
+            ),
+        }
+    }
+}
+
+impl Display for Scenario {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "{}: {}", self.name, self.what)?;
+        let width = self
+            .rows
+            .iter()
+            .map(|row| row.subject.chars().count())
+            .max()
+            .unwrap_or(0);
+        let mut columns: Option<Vec<&str>> = None;
+        for row in &self.rows {
+            let names = row
+                .figures
+                .0
+                .iter()
+                .map(|(name, _)| *name)
+                .collect::<Vec<_>>();
+            if columns.as_ref() != Some(&names) {
+                let heads = names
+                    .iter()
+                    .map(|name| format!("  {name:>12}"))
+                    .collect::<String>();
+                writeln!(out, "  {:width$}{heads}", "")?;
+                columns = Some(names);
+            }
+            let values = row.figures.0.iter().map(|(name, value)| {
+                format!("  {:>width$}", shown(*value), width = name.len().max(12))
+            });
+            writeln!(
+                out,
+                "  {:width$}{}",
+                row.subject,
+                values.collect::<String>()
+            )?;
+        }
+        for bar in &self.bars {
+            let relation = match bar.relation {
+                Relation::AtLeast => "at least",
+                Relation::AtMost => "at most",
+                Relation::Exactly => "exactly",
+            };
+            let verdict = if bar.met { "met" } else { "MISSED" };
+            let (figure, limit) = (shown(bar.figure), shown(bar.limit));
+            writeln!(
+                out,
+                "  Bar: {} {relation} {limit}: {figure}, {verdict}",
+                bar.what
+            )?;
+        }
+        for note in &self.notes {
+            writeln!(out, "  Note: {note}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Figures {
+    fn in_one_line(&self) -> String {
+        let figures = self
+            .0
+            .iter()
+            .map(|(name, value)| format!("{name} {}", shown(*value)));
+        figures.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Three digits that count, and no more.
+fn shown(value: f64) -> String {
+    match value.abs() {
+        large if large >= 100.0 => format!("{value:.0}"),
+        medium if medium >= 10.0 => format!("{value:.1}"),
+        _ if value == value.trunc() => format!("{value:.0}"),
+        _ => format!("{value:.2}"),
+    }
+}
