@@ -1,19 +1,19 @@
 //! What is measured: a Postgres, databases in it and the relay's replicas come up here, and go
 //! away when they are dropped.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use handoff_private_postgres::{Durability, PrivatePostgres, Settings};
+use handoff_private_postgres::{PrivatePostgres, Settings, find_binaries};
 use hyper::StatusCode;
 use serde_json::{Value, json};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 use tokio_postgres::{Client, NoTls};
 
 use crate::http::{Connection, Prepared};
@@ -23,6 +23,9 @@ use crate::report::{self, About, Figures};
 
 /// How long a replica may take to open its port.
 const START_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Room for the connections of the load and of several replicas.
+const MAX_CONNECTIONS: u32 = 300;
 
 /// The settings of Postgres without which a figure says little.
 const TELLING_SETTINGS: [&str; 11] = [
@@ -42,7 +45,7 @@ const TELLING_SETTINGS: [&str; 11] = [
 /// The Postgres under the relay.
 pub(crate) struct Server {
     /// Stops with this value.
-    private: Option<PrivatePostgres>,
+    private: Option<Private>,
     url: String,
     relay_bin: PathBuf,
     /// Postgres' first process; none when it runs on another machine.
@@ -56,12 +59,8 @@ impl Server {
         let (private, url) = match &options.database_url {
             Some(url) => (None, url.clone()),
             None => {
-                let settings = Settings {
-                    durability: Durability::Durable,
-                    ..Settings::default()
-                };
-                let private = PrivatePostgres::start(settings)?;
-                let url = private.url("postgres");
+                let private = Private::start()?;
+                let url = private.postgres.url("postgres");
                 (Some(private), url)
             }
         };
@@ -170,6 +169,33 @@ impl Server {
             return Ok(None);
         }
         processes::parent(backend).map(Some)
+    }
+}
+
+/// A Postgres of our own, as durable as a real one, in a temporary folder (`TMPDIR` says where).
+struct Private {
+    // Dropped in this order: Postgres stops before its folder goes.
+    postgres: PrivatePostgres,
+    _folder: TempDir,
+}
+
+impl Private {
+    fn start() -> Result<Self> {
+        let folder = TempDir::with_prefix("handoff-bench-")?;
+        // Postgres does not run as root, and its own user has to pass through.
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o711))?;
+        let postgres_bin = std::env::var_os("HANDOFF_POSTGRES_BIN").map(PathBuf::from);
+        let settings = Settings {
+            max_connections: MAX_CONNECTIONS,
+            ..Settings::new(
+                folder.path().join("data"),
+                find_binaries(postgres_bin.as_deref())?,
+            )
+        };
+        Ok(Self {
+            postgres: PrivatePostgres::start(&settings)?,
+            _folder: folder,
+        })
     }
 }
 
@@ -412,5 +438,31 @@ fn build_of(relay_bin: &Path) -> &'static str {
         Some("release") => "release",
         Some("bench-quick") => "bench-quick",
         _ => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::with_database;
+
+    #[test]
+    fn only_the_database_of_a_url_changes() {
+        let cases = [
+            (
+                "postgresql://handoff@127.0.0.1:5432/postgres",
+                "postgresql://handoff@127.0.0.1:5432/new",
+            ),
+            ("postgres://u:p%2Fq@db", "postgres://u:p%2Fq@db/new"),
+            (
+                "postgresql:///postgres?host=%2Frun&port=1",
+                "postgresql:///new?host=%2Frun&port=1",
+            ),
+        ];
+        for (url, expected) in cases {
+            assert_eq!(with_database(url, "new").unwrap(), expected);
+        }
+        assert!(with_database("host=db dbname=postgres", "new").is_err());
     }
 }

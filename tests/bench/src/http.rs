@@ -123,9 +123,10 @@ impl Connection {
 
     /// Sends a request and waits for the whole answer.
     pub(crate) async fn send(&mut self, request: &Prepared) -> Result<Answer> {
-        let response = self.requests.send_request(request.to_request());
+        let requests = &mut self.requests;
         let answer = async {
-            let response = response.await?;
+            requests.ready().await?;
+            let response = requests.send_request(request.to_request()).await?;
             let status = response.status();
             let body = response.into_body().collect().await?.to_bytes();
             Ok::<_, hyper::Error>(Answer { status, body })

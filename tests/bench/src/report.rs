@@ -302,3 +302,36 @@ fn shown(value: f64) -> String {
         _ => format!("{value:.2}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::{Bar, Figures, shown};
+
+    #[test]
+    fn rounds_are_summed_up_by_the_median_of_each_figure() {
+        let round = |rate, cost| Figures::default().with("per_s", rate).with("us", cost);
+        let rounds = [round(30.0, 1.0), round(10.0, 2.0), round(20.0, 9.0)];
+        let median = Figures::median(&rounds);
+        assert_eq!(median.get("per_s"), Some(20.0));
+        assert_eq!(median.get("us"), Some(2.0));
+        assert_eq!(Figures::median(&rounds[..2]).get("per_s"), Some(20.0));
+    }
+
+    #[test]
+    fn a_bar_that_cannot_be_measured_is_missed() {
+        assert!(Bar::at_least("ratio", 4.0, 4.0).met);
+        assert!(!Bar::at_least("ratio", f64::NAN, 4.0).met);
+        assert!(!Bar::at_most("ratio", f64::NAN, 1.2).met);
+        assert!(!Bar::exactly("count", f64::NAN, 1.0).met);
+    }
+
+    #[test]
+    fn figures_show_the_digits_that_count() {
+        assert_eq!(
+            [25_812.4, 12.34, 0.456, 3.0].map(shown),
+            ["25812", "12.3", "0.46", "3"]
+        );
+    }
+}
