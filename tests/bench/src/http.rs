@@ -208,3 +208,104 @@ impl EventStream {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::net::SocketAddr;
+
+    use hyper::StatusCode;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::{Connection, Prepared};
+
+    /// A server that takes one connection and answers each request with the next of these texts,
+    /// in the pieces given.
+    async fn server(answers: &'static [&'static [&'static str]]) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            socket.set_nodelay(true).unwrap();
+            for answer in answers {
+                read_request(&mut socket).await;
+                for piece in *answer {
+                    socket.write_all(piece.as_bytes()).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        address
+    }
+
+    /// Reads to the end of a head; none of the test's requests has a body.
+    async fn read_request(socket: &mut TcpStream) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(socket.read_u8().await.unwrap());
+        }
+        let head = String::from_utf8(head).unwrap();
+        assert!(head.starts_with("GET /api HTTP/1.1\r\n"), "{head}");
+        assert!(head.contains("authorization: Bearer key\r\n"), "{head}");
+    }
+
+    #[tokio::test]
+    async fn one_connection_carries_many_requests() {
+        let address = server(&[
+            &["HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n", "{}"],
+            &["HTTP/1.1 503 Service Unavailable\r\nTransfer-Encoding: chunked\r\n\r\n"],
+        ]);
+        let address = address.await;
+        let request = Prepared::get("/api", "key").unwrap();
+        let mut connection = Connection::open(address).await.unwrap();
+        let body = connection
+            .send(&request)
+            .await
+            .unwrap()
+            .expect(StatusCode::CREATED)
+            .unwrap();
+        assert_eq!(body, "{}");
+        // The server hangs up in the middle of its second answer: an error, never a hang.
+        assert!(connection.send(&request).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn an_event_may_arrive_in_pieces() {
+        let address = server(&[&[
+            "HTTP/1.1 200 OK\r\n\r\n",
+            ": open\n\nid: ",
+            "1\nevent: mess",
+            "age\ndata: {}\n",
+            "\nid: 2\ndata: []\n\ndata: {\"a",
+            "\":1}\n\n",
+        ]]);
+        let connection = Connection::open(address.await).await.unwrap();
+        let request = Prepared::get("/api", "key").unwrap();
+        let mut stream = connection.stream(&request).await.unwrap();
+        let mut events = Vec::new();
+        let ended = loop {
+            let take = |data: &[u8]| events.push(String::from_utf8(data.to_vec()).unwrap());
+            if let Err(error) = stream.read(take).await {
+                break error;
+            }
+        };
+        assert_eq!(events, ["{}", "[]", "{\"a\":1}"]);
+        assert_eq!(ended.to_string(), "the relay ended the stream");
+    }
+
+    #[tokio::test]
+    async fn a_refused_stream_says_why() {
+        let address =
+            server(&[&["HTTP/1.1 429 Too Many Requests\r\nContent-Length: 2\r\n\r\nno"]]).await;
+        let connection = Connection::open(address).await.unwrap();
+        let error = connection
+            .stream(&Prepared::get("/api", "key").unwrap())
+            .await
+            .err()
+            .unwrap();
+        assert!(error.to_string().contains("429"), "{error}");
+        assert!(error.to_string().contains("no"), "{error}");
+    }
+}
