@@ -166,8 +166,10 @@ create index replica_streams_by_key on replica_streams (key_hash);
 create unlogged table rate_limits (
     bucket bytea primary key,
     window_started_at timestamptz not null,
-    used bigint not null
+    used bigint not null,
+    granted bigint not null
 );
+comment on column rate_limits.granted is 'How much of its last request a replica was given.';
 comment on table rate_limits is
     'What replicas have taken of a key''s (or an address''s) budget in its window. Lost in a '
     'crash, which costs nothing but one window.';
