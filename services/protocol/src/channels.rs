@@ -40,7 +40,11 @@ impl TryFrom<CreateChannelRequest> for NewChannel {
         let name = request.name.filter(|name| !name.is_empty());
         Ok(Self {
             name: ChannelName::parse(&name.ok_or_else(|| Invalid::missing("name"))?)?,
-            description: request.description.as_deref().map(Description::parse).transpose()?,
+            description: request
+                .description
+                .as_deref()
+                .map(Description::parse)
+                .transpose()?,
         })
     }
 }

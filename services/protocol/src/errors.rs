@@ -125,7 +125,10 @@ pub struct Invalid {
 impl Invalid {
     /// A refusal with this code and sentence.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 
     /// A required field is absent, null or empty.

@@ -137,7 +137,18 @@ mod tests {
         assert_eq!(Id::parse("42").unwrap().serial(), 42);
         assert_eq!(Id::parse("9223372036854775807").unwrap().serial(), i64::MAX);
         assert_eq!(Id::parse("0-0").unwrap(), Id::BEGINNING);
-        for bad in ["", "+1", "-1", " 1", "1 ", "1e3", "9223372036854775808", "٤", "0-1", "abc"] {
+        for bad in [
+            "",
+            "+1",
+            "-1",
+            " 1",
+            "1 ",
+            "1e3",
+            "9223372036854775808",
+            "٤",
+            "0-1",
+            "abc",
+        ] {
             assert!(Id::parse(bad).is_err(), "{bad:?}");
         }
     }

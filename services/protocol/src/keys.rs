@@ -69,14 +69,15 @@ impl TryFrom<CreateKeyRequest> for NewKey {
     fn try_from(request: CreateKeyRequest) -> Result<Self, Invalid> {
         let sender = request.sender_name.filter(|name| !name.is_empty());
         let sender = sender.ok_or_else(|| Invalid::missing("sender_name"))?;
-        let expires_at = request.expires_at.map(|text| {
-            Timestamp::parse(&text).filter(|time| *time > Timestamp::now()).ok_or_else(|| {
+        let expires_at =
+            request.expires_at.map(|text| {
+                Timestamp::parse(&text).filter(|time| *time > Timestamp::now()).ok_or_else(|| {
                 Invalid::new(
                     ErrorCode::InvalidExpiry,
                     "expires_at is an RFC 3339 time in the future, like 2027-01-31T12:00:00Z",
                 )
             })
-        });
+            });
         Ok(Self {
             sender: Name::parse("sender_name", &sender)?,
             permissions: match request.permissions {
@@ -132,7 +133,10 @@ pub struct SetPermissionsRequest {
 impl SetPermissionsRequest {
     /// The new map.
     pub fn parse(self) -> Result<Permissions, Invalid> {
-        Permissions::parse(self.permissions.ok_or_else(|| Invalid::missing("permissions"))?)
+        Permissions::parse(
+            self.permissions
+                .ok_or_else(|| Invalid::missing("permissions"))?,
+        )
     }
 }
 

@@ -11,6 +11,7 @@ pub mod messages;
 pub mod names;
 pub mod pages;
 pub mod permissions;
+pub mod sse;
 pub mod statuses;
 pub mod teams;
 mod timestamp;

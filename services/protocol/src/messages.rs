@@ -59,7 +59,12 @@ impl TryFrom<PostMessageRequest> for NewMessage {
         let content = content.ok_or_else(|| Invalid::missing("content"))?;
         Ok(Self {
             content: Content::parse(content)?,
-            mention: request.mention.as_deref().map(MentionName::parse).transpose()?.flatten(),
+            mention: request
+                .mention
+                .as_deref()
+                .map(MentionName::parse)
+                .transpose()?
+                .flatten(),
             thread_id: request.thread_id.as_deref().map(Id::parse).transpose()?,
         })
     }

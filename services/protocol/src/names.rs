@@ -98,7 +98,10 @@ fn storable(what: &str, text: &str) -> Result<(), Invalid> {
 fn at_most_chars(what: &str, text: &str, max: usize, code: ErrorCode) -> Result<(), Invalid> {
     // Every character has at least one byte, so most texts need no counting.
     if text.len() > max && text.chars().count() > max {
-        return Err(Invalid::new(code, format!("{what} is longer than {max} characters")));
+        return Err(Invalid::new(
+            code,
+            format!("{what} is longer than {max} characters"),
+        ));
     }
     Ok(())
 }
@@ -145,7 +148,10 @@ impl Content {
         if text.len() > CONTENT_MAX_BYTES {
             return Err(Invalid::new(
                 ErrorCode::ContentTooLarge,
-                format!("content has {} bytes, at most {CONTENT_MAX_BYTES} fit", text.len()),
+                format!(
+                    "content has {} bytes, at most {CONTENT_MAX_BYTES} fit",
+                    text.len()
+                ),
             ));
         }
         Ok(Self(text.into()))
@@ -168,7 +174,10 @@ impl StatusValue {
         if text.len() > CONTENT_MAX_BYTES {
             return Err(Invalid::new(
                 ErrorCode::ValueTooLarge,
-                format!("value has {} bytes, at most {CONTENT_MAX_BYTES} fit", text.len()),
+                format!(
+                    "value has {} bytes, at most {CONTENT_MAX_BYTES} fit",
+                    text.len()
+                ),
             ));
         }
         Ok(Self(text.into()))
@@ -179,7 +188,12 @@ impl Description {
     /// Reads a channel's description.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         storable("description", text)?;
-        at_most_chars("description", text, DESCRIPTION_MAX_CHARS, ErrorCode::FieldTooLarge)?;
+        at_most_chars(
+            "description",
+            text,
+            DESCRIPTION_MAX_CHARS,
+            ErrorCode::FieldTooLarge,
+        )?;
         Ok(Self(text.into()))
     }
 }
@@ -193,7 +207,18 @@ mod tests {
         for good in ["a", "0", "build.2026_x-y", &"a".repeat(128)] {
             assert!(ChannelName::parse(good).is_ok(), "{good:?}");
         }
-        for bad in ["", ".a", "-a", "_a", "a b", "ä", "a/b", "*", "a\n", &"a".repeat(129)] {
+        for bad in [
+            "",
+            ".a",
+            "-a",
+            "_a",
+            "a b",
+            "ä",
+            "a/b",
+            "*",
+            "a\n",
+            &"a".repeat(129),
+        ] {
             assert!(ChannelName::parse(bad).is_err(), "{bad:?}");
         }
     }
@@ -204,6 +229,9 @@ mod tests {
         assert!(Name::parse("sender_name", &"a".repeat(129)).is_err());
         assert!(Content::parse("🦀".repeat(8_192)).is_ok());
         assert!(Content::parse("🦀".repeat(8_193)).is_err());
-        assert_eq!(Content::parse("a\0".into()).unwrap_err().code, ErrorCode::InvalidContent);
+        assert_eq!(
+            Content::parse("a\0".into()).unwrap_err().code,
+            ErrorCode::InvalidContent
+        );
     }
 }

@@ -13,7 +13,10 @@ impl PageLimit {
             Ok(limit @ 1..=100) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
                 Ok(Self(limit))
             }
-            _ => Err(Invalid::new(ErrorCode::InvalidLimit, "limit is a number from 1 to 100")),
+            _ => Err(Invalid::new(
+                ErrorCode::InvalidLimit,
+                "limit is a number from 1 to 100",
+            )),
         }
     }
 

@@ -78,12 +78,23 @@ impl Permissions {
 
     /// The level on one channel.
     pub fn level(&self, channel: &str) -> Option<Level> {
-        self.0.get(channel).or_else(|| self.0.get(ANY_CHANNEL)).copied()
+        self.0
+            .get(channel)
+            .or_else(|| self.0.get(ANY_CHANNEL))
+            .copied()
     }
 
     /// The level on `"*"`, which team matters ask for.
     pub fn level_on_team(&self) -> Option<Level> {
         self.0.get(ANY_CHANNEL).copied()
+    }
+
+    /// The channels that the map names.
+    pub fn named_channels(&self) -> impl Iterator<Item = &str> {
+        self.0
+            .keys()
+            .map(String::as_str)
+            .filter(|channel| *channel != ANY_CHANNEL)
     }
 
     /// Whether the key manages the team.
@@ -111,8 +122,17 @@ mod tests {
 
     #[test]
     fn unknown_levels_and_impossible_channels_are_refused() {
-        for bad in [r#"{"ops":"Admin"}"#, r#"{"ops":""}"#, r#"{"":"read"}"#, r#"{"a b":"read"}"#] {
-            assert_eq!(parse(bad).unwrap_err().code, ErrorCode::InvalidPermissions, "{bad}");
+        for bad in [
+            r#"{"ops":"Admin"}"#,
+            r#"{"ops":""}"#,
+            r#"{"":"read"}"#,
+            r#"{"a b":"read"}"#,
+        ] {
+            assert_eq!(
+                parse(bad).unwrap_err().code,
+                ErrorCode::InvalidPermissions,
+                "{bad}"
+            );
         }
     }
 }

@@ -44,7 +44,10 @@ impl TryFrom<SetStatusRequest> for NewStatus {
         let (Some(key), Some(value)) = (key, request.value) else {
             return Err(Invalid::missing("key and value"));
         };
-        Ok(Self { key: StatusKey::parse(&key)?, value: StatusValue::parse(value)? })
+        Ok(Self {
+            key: StatusKey::parse(&key)?,
+            value: StatusValue::parse(value)?,
+        })
     }
 }
 

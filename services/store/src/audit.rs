@@ -74,7 +74,11 @@ impl Store {
 fn from_row(row: &Row) -> Result<AuditEntry> {
     Ok(AuditEntry {
         id: Id::from_serial(row.try_get("id")?),
-        key_hash: KeyHash(row.try_get::<_, &[u8]>("key_hash")?.try_into().unwrap_or_default()),
+        key_hash: KeyHash(
+            row.try_get::<_, &[u8]>("key_hash")?
+                .try_into()
+                .unwrap_or_default(),
+        ),
         sender_name: Name::from_row(row.try_get("sender")?),
         action: row.try_get("action")?,
         channel: row.try_get("channel")?,

@@ -95,7 +95,11 @@ impl BellEntry {
     fn encode(&self, text: &mut String) {
         let created = if self.channel_created { "+" } else { "" };
         // Writing to a String can't fail.
-        let _ = write!(text, ";{},{},{},{created}", self.slot, self.first, self.last);
+        let _ = write!(
+            text,
+            ";{},{},{},{created}",
+            self.slot, self.first, self.last
+        );
         match &self.touched {
             Touched::Any => text.push_str(",*"),
             Touched::Channels(channels) => {
@@ -115,11 +119,23 @@ impl BellEntry {
         let mut channels = BTreeSet::new();
         for field in fields {
             if field == "*" {
-                return Some(Self { slot, first, last, touched: Touched::Any, channel_created });
+                return Some(Self {
+                    slot,
+                    first,
+                    last,
+                    touched: Touched::Any,
+                    channel_created,
+                });
             }
             channels.insert(ChannelId(field.parse().ok()?));
         }
-        Some(Self { slot, first, last, touched: Touched::Channels(channels), channel_created })
+        Some(Self {
+            slot,
+            first,
+            last,
+            touched: Touched::Channels(channels),
+            channel_created,
+        })
     }
 }
 
@@ -132,7 +148,11 @@ pub struct PendingBells {
 impl PendingBells {
     /// Adds what was committed.
     pub fn add(&mut self, entry: BellEntry) {
-        match self.entries.iter_mut().find(|waiting| waiting.slot == entry.slot) {
+        match self
+            .entries
+            .iter_mut()
+            .find(|waiting| waiting.slot == entry.slot)
+        {
             Some(waiting) => waiting.join(entry),
             None => self.entries.push(entry),
         }
@@ -182,7 +202,10 @@ impl Bell {
         if parts.next()? == own.to_string() {
             return Some(Bell::Own);
         }
-        parts.map(BellEntry::decode).collect::<Option<Vec<_>>>().map(Bell::Commits)
+        parts
+            .map(BellEntry::decode)
+            .collect::<Option<Vec<_>>>()
+            .map(Bell::Commits)
     }
 }
 
@@ -214,8 +237,14 @@ mod tests {
         let mut pending = PendingBells::default();
         pending.add(entry(3, 10, 12, &[1]));
         pending.add(entry(63, 1, 1, &[]));
-        pending.add(BellEntry { channel_created: true, ..entry(3, 13, 13, &[2]) });
-        let expected = BellEntry { channel_created: true, ..entry(3, 10, 13, &[1, 2]) };
+        pending.add(BellEntry {
+            channel_created: true,
+            ..entry(3, 13, 13, &[2])
+        });
+        let expected = BellEntry {
+            channel_created: true,
+            ..entry(3, 10, 13, &[1, 2])
+        };
         assert_eq!(round_trip(&mut pending), [expected, entry(63, 1, 1, &[])]);
         assert!(pending.is_empty());
     }
@@ -246,7 +275,10 @@ mod tests {
     fn noise_is_no_bell() {
         for payload in ["", "x", "7;", "7;64,1,1,", "7;1,1", "7;1,1,1,,x"] {
             let bell = Bell::parse(COMMITS, payload, ReplicaId(8));
-            assert!(matches!(&bell, None) || bell == Some(Bell::Commits(vec![])), "{payload}");
+            assert!(
+                matches!(&bell, None) || bell == Some(Bell::Commits(vec![])),
+                "{payload}"
+            );
         }
     }
 }

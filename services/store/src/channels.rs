@@ -138,7 +138,8 @@ impl Store {
                 client.query_opt(&statement, &[&team, &name]).await
             })
             .await?;
-        row.map(|row| Ok((ChannelId(row.try_get("id")?), from_row(&row)?))).transpose()
+        row.map(|row| Ok((ChannelId(row.try_get("id")?), from_row(&row)?)))
+            .transpose()
     }
 
     /// The channels that have these names now; names that no channel has are left out.
@@ -182,7 +183,9 @@ impl Store {
 fn from_row(row: &tokio_postgres::Row) -> Result<Channel> {
     Ok(Channel {
         name: ChannelName::from_row(row.try_get("name")?),
-        description: row.try_get::<_, Option<&str>>("description")?.map(Description::from_row),
+        description: row
+            .try_get::<_, Option<&str>>("description")?
+            .map(Description::from_row),
         created_at: row.try_get::<_, OffsetDateTime>("created_at")?.into(),
     })
 }

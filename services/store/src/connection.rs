@@ -35,7 +35,9 @@ impl DataPlane {
         let internal = |error: crate::DatabaseUrlError| Error::Internal(Box::new(error));
         let mut session = url.session_config("handoff reader").map_err(internal)?;
         session.options(options(&session, READER_SETTINGS));
-        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let recycling = ManagerConfig {
+            recycling_method: RecyclingMethod::Fast,
+        };
         let manager = Manager::from_config(session, url.tls().map_err(internal)?, recycling);
         let pool = Pool::builder(manager)
             .max_size(config.pool_size)
@@ -77,7 +79,10 @@ impl DataPlane {
     /// Connections in use and the size of the pool.
     pub fn usage(&self) -> (usize, usize) {
         let status = self.pool.status();
-        (status.size.saturating_sub(status.available), status.max_size)
+        (
+            status.size.saturating_sub(status.available),
+            status.max_size,
+        )
     }
 }
 
@@ -125,7 +130,11 @@ pub(crate) struct Session {
 ///
 /// Notifications wait in a queue of 1,024; when that is full the session stops reading, and
 /// Postgres keeps the rest.
-pub(crate) async fn session(url: &DatabaseUrl, application: &str, kind: SessionKind) -> Result<Session> {
+pub(crate) async fn session(
+    url: &DatabaseUrl,
+    application: &str,
+    kind: SessionKind,
+) -> Result<Session> {
     let internal = |error: crate::DatabaseUrlError| Error::Internal(Box::new(error));
     let mut config = url.session_config(application).map_err(internal)?;
     if kind == SessionKind::Lane {

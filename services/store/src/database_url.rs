@@ -57,7 +57,9 @@ impl FromStr for DatabaseUrl {
 
     fn from_str(text: &str) -> Result<Self, DatabaseUrlError> {
         if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
-            return Err(DatabaseUrlError::Malformed("it must begin with postgres://".into()));
+            return Err(DatabaseUrlError::Malformed(
+                "it must begin with postgres://".into(),
+            ));
         }
         let mut sslmode = SslMode::Prefer;
         let mut sslrootcert = None;
@@ -80,7 +82,11 @@ impl FromStr for DatabaseUrl {
                 _ => {}
             }
         }
-        let url = Self { text: text.to_owned().into(), sslmode, sslrootcert };
+        let url = Self {
+            text: text.to_owned().into(),
+            sslmode,
+            sslrootcert,
+        };
         url.session_config("")?;
         url.control_options()?;
         url.tls()?;
@@ -137,19 +143,29 @@ impl DatabaseUrl {
             .with_safe_default_protocol_versions()
             .map_err(|error| DatabaseUrlError::Malformed(error.to_string()))?;
         let config = match (self.sslmode, &self.sslrootcert) {
-            (SslMode::Disable | SslMode::Prefer | SslMode::Require, None) => {
-                Self::unverified(builder, Unverified { provider, chain: None })
-            }
-            (SslMode::VerifyFull, _) => {
-                builder.with_root_certificates(self.roots()?).with_no_client_auth()
-            }
+            (SslMode::Disable | SslMode::Prefer | SslMode::Require, None) => Self::unverified(
+                builder,
+                Unverified {
+                    provider,
+                    chain: None,
+                },
+            ),
+            (SslMode::VerifyFull, _) => builder
+                .with_root_certificates(self.roots()?)
+                .with_no_client_auth(),
             // As libpq does: root certificates turn `require` into `verify-ca`.
             (_, _) => {
                 let roots = Arc::new(self.roots()?);
                 let chain = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
                     .build()
                     .map_err(|error| DatabaseUrlError::Malformed(error.to_string()))?;
-                Self::unverified(builder, Unverified { provider, chain: Some(chain) })
+                Self::unverified(
+                    builder,
+                    Unverified {
+                        provider,
+                        chain: Some(chain),
+                    },
+                )
             }
         };
         Ok(MakeRustlsConnect::new(config))
@@ -175,11 +191,13 @@ impl DatabaseUrl {
             path: path.clone(),
             reason,
         };
-        for certificate in CertificateDer::pem_file_iter(path)
-            .map_err(|error| unreadable(error.to_string()))?
+        for certificate in
+            CertificateDer::pem_file_iter(path).map_err(|error| unreadable(error.to_string()))?
         {
             let certificate = certificate.map_err(|error| unreadable(error.to_string()))?;
-            roots.add(certificate).map_err(|error| unreadable(error.to_string()))?;
+            roots
+                .add(certificate)
+                .map_err(|error| unreadable(error.to_string()))?;
         }
         Ok(roots)
     }
@@ -214,7 +232,9 @@ impl ServerCertVerifier for Unverified {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         use rustls::{CertificateError, Error};
-        let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
+        let Some(chain) = &self.chain else {
+            return Ok(ServerCertVerified::assertion());
+        };
         match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
@@ -244,7 +264,9 @@ impl ServerCertVerifier for Unverified {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
@@ -260,7 +282,8 @@ mod tests {
             "postgres://u:p%40ss@db.internal:5433/handoff?sslmode=verify-full",
             "postgres://u@db.internal/handoff?sslmode=require&application_name=x",
         ] {
-            good.parse::<DatabaseUrl>().unwrap_or_else(|error| panic!("{good}: {error}"));
+            good.parse::<DatabaseUrl>()
+                .unwrap_or_else(|error| panic!("{good}: {error}"));
         }
         for bad in [
             "mysql://localhost",

@@ -21,7 +21,9 @@ pub enum Error {
     #[error("Postgres refused the value")]
     Rejected(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The schema is older than this program.
-    #[error("the database's schema is at version {found}, this program needs {needed}: run `handoff-relay migrate` first")]
+    #[error(
+        "the database's schema is at version {found}, this program needs {needed}: run `handoff-relay migrate` first"
+    )]
     SchemaTooOld {
         /// The newest migration applied.
         found: i64,
@@ -39,7 +41,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// Postgres didn't answer in time, or the answer was lost.
     pub(crate) fn unavailable(context: &'static str) -> Self {
-        Self::Unavailable { context, source: None }
+        Self::Unavailable {
+            context,
+            source: None,
+        }
     }
 
     fn from_code(code: &str, source: Box<dyn std::error::Error + Send + Sync>) -> Self {
@@ -47,12 +52,14 @@ impl Error {
         match &code[..2.min(code.len())] {
             "22" | "23" => Self::Rejected(source),
             // Connections, rollbacks by the server, resources, operators, system errors.
-            "08" | "25" | "40" | "53" | "57" | "58" => {
-                Self::Unavailable { context: "it refused the statement", source: Some(source) }
-            }
-            _ if lock_not_available => {
-                Self::Unavailable { context: "a lock was not free in time", source: Some(source) }
-            }
+            "08" | "25" | "40" | "53" | "57" | "58" => Self::Unavailable {
+                context: "it refused the statement",
+                source: Some(source),
+            },
+            _ if lock_not_available => Self::Unavailable {
+                context: "a lock was not free in time",
+                source: Some(source),
+            },
             _ => Self::Internal(source),
         }
     }
@@ -72,7 +79,9 @@ impl From<tokio_postgres::Error> for Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        let code = error.as_database_error().and_then(|error| error.code().map(String::from));
+        let code = error
+            .as_database_error()
+            .and_then(|error| error.code().map(String::from));
         match (code, &error) {
             (Some(code), _) => Self::from_code(&code, Box::new(error)),
             (None, sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_)) => {
@@ -88,6 +97,9 @@ impl From<sqlx::Error> for Error {
 
 impl From<deadpool_postgres::PoolError> for Error {
     fn from(error: deadpool_postgres::PoolError) -> Self {
-        Self::Unavailable { context: "no connection was free", source: Some(Box::new(error)) }
+        Self::Unavailable {
+            context: "no connection was free",
+            source: Some(Box::new(error)),
+        }
     }
 }

@@ -47,7 +47,12 @@ pub struct SlotCommit {
 
 impl SlotCommit {
     pub(crate) fn new(slot: Slot, event: Event) -> Self {
-        Self { slot, first: event.id, last: event.id, events: vec![event] }
+        Self {
+            slot,
+            first: event.id,
+            last: event.id,
+            events: vec![event],
+        }
     }
 
     pub(crate) fn push(&mut self, event: Event) {

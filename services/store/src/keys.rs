@@ -177,27 +177,37 @@ impl Store {
         Ok(KeyChanged::Changed)
     }
 
-    /// Keys narrowed or revoked in the last ten seconds: what a replica reads each second, in
-    /// case it didn't hear of a change.
-    pub async fn recent_key_changes(&self) -> Result<Vec<KeyHash>> {
-        let rows = sqlx::query_scalar!(
+    /// Keys narrowed or revoked in the last ten seconds, by the number of the change: what a
+    /// replica reads each second, in case it didn't hear of a change.
+    pub async fn recent_key_changes(&self) -> Result<Vec<(i64, KeyHash)>> {
+        let rows = sqlx::query!(
             r#"
-            select distinct key_hash
+            select id, key_hash
             from key_changes
             where changed_at > clock_timestamp() - interval '10 seconds'
+            order by id
             "#,
         )
         .fetch_all(&self.control)
         .await?;
-        Ok(rows.into_iter().filter_map(|hash| hash.try_into().ok().map(KeyHash)).collect())
+        rows.into_iter()
+            .map(|row| {
+                let hash = row.key_hash.try_into();
+                let hash = hash.map_err(|_| Error::Internal("a hash of odd size".into()))?;
+                Ok((row.id, KeyHash(hash)))
+            })
+            .collect()
     }
 }
 
 /// Quotas of a team and the rule of the last admin are exact while its row is locked.
 async fn lock_team(tx: &mut PgConnection, team: TeamId) -> Result<()> {
-    sqlx::query!("select id from teams where id = $1 for update", team.serial())
-        .fetch_one(tx)
-        .await?;
+    sqlx::query!(
+        "select id from teams where id = $1 for update",
+        team.serial()
+    )
+    .fetch_one(tx)
+    .await?;
     Ok(())
 }
 
@@ -261,9 +271,14 @@ async fn refuse_change(
 
 /// Writes the change down and rings for it, both in the change's own transaction.
 async fn announce_change(tx: &mut PgConnection, hash: KeyHash) -> Result<()> {
-    sqlx::query!("insert into key_changes (key_hash) values ($1)", &hash.0[..])
-        .execute(&mut *tx)
+    sqlx::query!(
+        "insert into key_changes (key_hash) values ($1)",
+        &hash.0[..]
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!("select pg_notify($1, $2)", bell::KEYS, hash.to_string())
+        .execute(tx)
         .await?;
-    sqlx::query!("select pg_notify($1, $2)", bell::KEYS, hash.to_string()).execute(tx).await?;
     Ok(())
 }

@@ -91,7 +91,16 @@ impl Store {
         let replica = replicas::announce(&data).await?;
         let notifier = Notifier::start(config.listen_url.clone(), replica);
         let lanes = lane::Lanes::start(&config, commits, notifier.handle());
-        Ok((Arc::new(Self { data, control, lanes, config, replica }), notifier))
+        Ok((
+            Arc::new(Self {
+                data,
+                control,
+                lanes,
+                config,
+                replica,
+            }),
+            notifier,
+        ))
     }
 
     /// The configuration it was opened with.
@@ -106,12 +115,18 @@ impl Store {
 
     /// Whether Postgres answers.
     pub async fn ping(&self) -> Result<()> {
-        self.data.run(async |client| client.simple_query("select 1").await.map(drop)).await
+        self.data
+            .run(async |client| client.simple_query("select 1").await.map(drop))
+            .await
     }
 
-    /// Finishes what the lanes have queued, then closes every connection.
-    pub async fn close(&self) {
+    /// Takes no more writes, and finishes those that the lanes have queued.
+    pub async fn close_lanes(&self) {
         self.lanes.close().await;
+    }
+
+    /// Withdraws this replica and closes the pools.
+    pub async fn close(&self) {
         let _ = replicas::withdraw(&self.data, self.replica).await;
         self.control.close().await;
         self.data.close();

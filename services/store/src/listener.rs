@@ -42,8 +42,7 @@ pub async fn listen(
                     tracing::warn!("The listener lost its connection");
                 }
                 Err(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::warn!(error, "The listener can't connect");
+                    tracing::warn!(error = &error as &dyn std::error::Error, "The listener can't connect");
                 }
             }
         }

@@ -234,13 +234,13 @@ pub const STREAM_PAGE: &str = concat!(
     columns!(),
     "
         from messages m
-        where m.team_id = $1 and m.channel_id = wanted.channel_id and m.id > $3
+        where m.team_id = $1 and m.channel_id = wanted.channel_id and m.id > $3 and m.id <= $4
             and m.deleted_id is null
         order by m.id
-        limit $4
+        limit $5
     ) message
     order by message.id
-    limit $4"
+    limit $5"
 );
 
 /// Reads what a caller hasn't acknowledged.
@@ -289,8 +289,15 @@ pub fn page_statement(filter: &MessageFilter, newest: bool) -> String {
         format!(" and {column} = ${}", next - 1)
     };
     let by_mention = filter.mention.as_ref().map(|_| condition("n.name"));
-    let by_sender = filter.sender.as_ref().map(|_| condition("m.sender")).unwrap_or_default();
-    let by_thread = filter.thread_id.map(|_| condition("m.thread_id")).unwrap_or_default();
+    let by_sender = filter
+        .sender
+        .as_ref()
+        .map(|_| condition("m.sender"))
+        .unwrap_or_default();
+    let by_thread = filter
+        .thread_id
+        .map(|_| condition("m.thread_id"))
+        .unwrap_or_default();
     let (from, id) = match by_mention {
         Some(by_mention) => (
             format!(
@@ -300,9 +307,10 @@ pub fn page_statement(filter: &MessageFilter, newest: bool) -> String {
             ),
             "n.id",
         ),
-        None => {
-            ("messages m where m.team_id = $1 and m.channel_id = c.id".to_owned(), "m.id")
-        }
+        None => (
+            "messages m where m.team_id = $1 and m.channel_id = c.id".to_owned(),
+            "m.id",
+        ),
     };
     let (comparison, order) = if newest { ("<=", "desc") } else { (">", "asc") };
     format!(
@@ -383,7 +391,10 @@ impl Store {
                 let mut items =
                     read_page(&self.data, team, channel, filter, true, i64::MAX, limit).await?;
                 items.reverse();
-                Ok(Page { items, has_more: false })
+                Ok(Page {
+                    items,
+                    has_more: false,
+                })
             }
         }
     }
@@ -402,7 +413,9 @@ impl Store {
             .data
             .run(async |client| {
                 let statement = client.prepare_cached(UNREAD).await?;
-                client.query(&statement, &[&team, &channel, &sender, &one_more]).await
+                client
+                    .query(&statement, &[&team, &channel, &sender, &one_more])
+                    .await
             })
             .await?;
         let cursor = match rows.first() {
@@ -415,7 +428,10 @@ impl Store {
                 items.push(from_row(row)?);
             }
         }
-        Ok(Unread { cursor, page: Page::from_one_more(items, limit) })
+        Ok(Unread {
+            cursor,
+            page: Page::from_one_more(items, limit),
+        })
     }
 
     /// Reads one message that stands.
@@ -436,12 +452,13 @@ impl Store {
         row.as_ref().map(from_row).transpose()
     }
 
-    /// Reads a page over several channels of a team, oldest first.
+    /// Reads a page over several channels of a team in `(after, up_to]`, oldest first.
     pub async fn stream_page(
         &self,
         team: TeamId,
         channels: &[ChannelId],
         after: i64,
+        up_to: i64,
         limit: i64,
     ) -> Result<Vec<Message>> {
         let ids: Vec<i64> = channels.iter().map(|channel| channel.0).collect();
@@ -450,7 +467,9 @@ impl Store {
             .data
             .run(async |client| {
                 let statement = client.prepare_cached(STREAM_PAGE).await?;
-                client.query(&statement, &[&team, &ids, &after, &limit]).await
+                client
+                    .query(&statement, &[&team, &ids, &after, &up_to, &limit])
+                    .await
             })
             .await?;
         rows.iter().map(from_row).collect()
@@ -466,8 +485,12 @@ pub(crate) fn from_row(row: &Row) -> Result<Message> {
         seq: row.try_get("seq")?,
         sender: Name::from_row(text("sender")?),
         content: Content::from_row(text("content")?),
-        mention: row.try_get::<_, Option<&str>>("mention")?.map(MentionName::from_row),
-        thread_id: row.try_get::<_, Option<i64>>("thread_id")?.map(Id::from_serial),
+        mention: row
+            .try_get::<_, Option<&str>>("mention")?
+            .map(MentionName::from_row),
+        thread_id: row
+            .try_get::<_, Option<i64>>("thread_id")?
+            .map(Id::from_serial),
         reply_count: row.try_get("reply_count")?,
         created_at: row.try_get::<_, OffsetDateTime>("created_at")?.into(),
     })

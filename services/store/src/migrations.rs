@@ -9,7 +9,11 @@ fn embedded() -> Migrator {
 
 /// The newest migration that this program knows.
 pub fn newest() -> i64 {
-    embedded().iter().map(|migration| migration.version).max().unwrap_or(0)
+    embedded()
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or(0)
 }
 
 /// Applies what is missing, under a lock, and answers how many migrations that were.
@@ -17,7 +21,9 @@ pub fn newest() -> i64 {
 /// # Errors
 /// When Postgres can't be reached, or a migration fails (it is rolled back).
 pub async fn migrate(url: &DatabaseUrl) -> Result<usize> {
-    let options = url.control_options().map_err(|error| Error::Internal(Box::new(error)))?;
+    let options = url
+        .control_options()
+        .map_err(|error| Error::Internal(Box::new(error)))?;
     let pool = sqlx::postgres::PgPoolOptions::new()
         .max_connections(1)
         .acquire_timeout(std::time::Duration::from_secs(10))
@@ -44,9 +50,11 @@ async fn applied(pool: &sqlx::PgPool) -> Result<Vec<i64>> {
     if !exists {
         return Ok(Vec::new());
     }
-    Ok(sqlx::query_scalar("select version from _sqlx_migrations where success")
-        .fetch_all(pool)
-        .await?)
+    Ok(
+        sqlx::query_scalar("select version from _sqlx_migrations where success")
+            .fetch_all(pool)
+            .await?,
+    )
 }
 
 /// Refuses a schema that is older than this program; a newer one is fine, since migrations only
@@ -54,7 +62,10 @@ async fn applied(pool: &sqlx::PgPool) -> Result<Vec<i64>> {
 pub(crate) async fn ensure_current(pool: &sqlx::PgPool) -> Result<()> {
     let found = applied(pool).await?.into_iter().max().unwrap_or(0);
     if found < newest() {
-        return Err(Error::SchemaTooOld { found, needed: newest() });
+        return Err(Error::SchemaTooOld {
+            found,
+            needed: newest(),
+        });
     }
     Ok(())
 }

@@ -37,7 +37,11 @@ pub(crate) struct NotifierHandle {
 impl NotifierHandle {
     /// Leaves a bell to be rung; never waits. At most one entry a slot is kept.
     pub(crate) fn ring(&self, entry: BellEntry) {
-        self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner).add(entry);
+        self.shared
+            .pending
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .add(entry);
         self.shared.wake.notify_one();
     }
 }
@@ -57,7 +61,10 @@ impl Notifier {
             stop: CancellationToken::new(),
         });
         let task = tokio::spawn(run(shared.clone(), url, replica));
-        Self { handle: NotifierHandle { shared }, task }
+        Self {
+            handle: NotifierHandle { shared },
+            task,
+        }
     }
 
     pub(crate) fn handle(&self) -> NotifierHandle {
@@ -66,7 +73,10 @@ impl Notifier {
 
     /// Learns how many replicas share the fleet's budget of bells.
     pub fn set_live_replicas(&self, live: usize) {
-        self.handle.shared.live_replicas.store(live as u64, Ordering::Relaxed);
+        self.handle
+            .shared
+            .live_replicas
+            .store(live as u64, Ordering::Relaxed);
     }
 
     /// Rings what waits, and stops.
@@ -81,7 +91,13 @@ async fn run(shared: Arc<Shared>, url: DatabaseUrl, replica: ReplicaId) {
     let mut next_ring = Instant::now();
     loop {
         let stopping = shared.stop.is_cancelled();
-        let idle = || shared.pending.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        let idle = || {
+            shared
+                .pending
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_empty()
+        };
         if idle() {
             if stopping {
                 return;
@@ -96,13 +112,19 @@ async fn run(shared: Arc<Shared>, url: DatabaseUrl, replica: ReplicaId) {
         let spacing = shared.live_replicas.load(Ordering::Relaxed).clamp(1, 1_000);
         next_ring = Instant::now() + Duration::from_millis(spacing);
         let payload = {
-            let mut pending = shared.pending.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut pending = shared
+                .pending
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             pending.take_payload(replica)
         };
         let Some(payload) = payload else { continue };
         if let Err(error) = ring(&mut client, &url, &payload).await {
             // The sweep of the others makes up for it; ringing late would help nobody.
-            tracing::warn!(error = &error as &dyn std::error::Error, "A bell was not rung");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "A bell was not rung"
+            );
             client = None;
             next_ring = Instant::now() + Duration::from_millis(200);
             if stopping {
@@ -121,7 +143,9 @@ async fn ring(ringer: &mut Option<Ringer>, url: &DatabaseUrl, payload: &str) -> 
     let ringer = match ringer {
         Some(ringer) if !ringer.client.is_closed() => ringer,
         _ => {
-            let client = session(url, "handoff notifier", SessionKind::Bell).await?.client;
+            let client = session(url, "handoff notifier", SessionKind::Bell)
+                .await?
+                .client;
             // A bell needs no durability, and must not wait for a flush.
             client
                 .batch_execute("set synchronous_commit = off; set statement_timeout = '5s'")

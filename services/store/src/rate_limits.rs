@@ -63,12 +63,17 @@ impl Store {
             .data
             .run(async |client| {
                 let statement = client.prepare_cached(TAKE).await?;
-                client.query(&statement, &[&buckets, &amounts, &limit, &window_ms]).await
+                client
+                    .query(&statement, &[&buckets, &amounts, &limit, &window_ms])
+                    .await
             })
             .await?;
         rows.iter()
             .map(|row| {
-                let bucket = row.try_get::<_, &[u8]>("bucket")?.try_into().unwrap_or_default();
+                let bucket = row
+                    .try_get::<_, &[u8]>("bucket")?
+                    .try_into()
+                    .unwrap_or_default();
                 let left_ms: f64 = row.try_get("left_ms")?;
                 let grant = Grant {
                     granted: row.try_get::<_, i64>("granted")?.max(0) as u64,

@@ -51,11 +51,17 @@ pub const STREAMS_ELSEWHERE: &str = "
         and r.heartbeat_at > clock_timestamp() - interval '5 seconds'";
 
 pub(crate) async fn announce(data: &DataPlane) -> Result<ReplicaId> {
-    data.run(async |client| Ok(ReplicaId(client.query_one(ANNOUNCE, &[]).await?.try_get(0)?))).await
+    data.run(async |client| {
+        Ok(ReplicaId(
+            client.query_one(ANNOUNCE, &[]).await?.try_get(0)?,
+        ))
+    })
+    .await
 }
 
 pub(crate) async fn withdraw(data: &DataPlane, replica: ReplicaId) -> Result<()> {
-    data.run(async |client| client.execute(WITHDRAW, &[&replica.0]).await.map(drop)).await
+    data.run(async |client| client.execute(WITHDRAW, &[&replica.0]).await.map(drop))
+        .await
 }
 
 impl Store {
@@ -85,7 +91,9 @@ impl Store {
 
     /// Removes replicas whose heartbeat stopped a minute ago.
     pub async fn forget_dead_replicas(&self) -> Result<u64> {
-        self.data.run(async |client| client.execute(FORGET_DEAD, &[]).await).await
+        self.data
+            .run(async |client| client.execute(FORGET_DEAD, &[]).await)
+            .await
     }
 
     /// How many streams of this key the other replicas hold open, as of their last heartbeat.
@@ -95,7 +103,10 @@ impl Store {
             .data
             .run(async |client| {
                 let statement = client.prepare_cached(STREAMS_ELSEWHERE).await?;
-                client.query_one(&statement, &[&&key.0[..], &replica]).await?.try_get(0)
+                client
+                    .query_one(&statement, &[&&key.0[..], &replica])
+                    .await?
+                    .try_get(0)
             })
             .await?;
         Ok(streams.max(0) as usize)

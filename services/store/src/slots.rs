@@ -15,8 +15,7 @@ const SEQUENCES: &str = "
 
 /// Takes the slots' locks in ascending order, in a statement of its own: a statement's snapshot
 /// is older than its wait.
-pub(crate) const LOCK: &str =
-    "select pg_advisory_xact_lock(72, slot) from unnest($1::int[]) slot";
+pub(crate) const LOCK: &str = "select pg_advisory_xact_lock(72, slot) from unnest($1::int[]) slot";
 
 const LAST_VALUES: &str = "
     select coalesce(pg_sequence_last_value(('slot_' || slot)::regclass), 0) as last_value
@@ -48,7 +47,9 @@ pub(crate) async fn check_sequences(data: &DataPlane) -> Result<()> {
     let caches = data
         .run(async |client| {
             let rows = client.query(SEQUENCES, &[]).await?;
-            rows.iter().map(|row| row.try_get::<_, i64>("cache")).collect::<Result<Vec<_>, _>>()
+            rows.iter()
+                .map(|row| row.try_get::<_, i64>("cache"))
+                .collect::<Result<Vec<_>, _>>()
         })
         .await?;
     if caches.len() != SLOTS || caches.iter().any(|cache| *cache != 1) {
@@ -64,7 +65,12 @@ impl Store {
         self.data
             .run(async |client| {
                 let statement = client.prepare_cached(LAST_VALUES).await?;
-                client.query(&statement, &[]).await?.iter().map(|row| row.try_get(0)).collect()
+                client
+                    .query(&statement, &[])
+                    .await?
+                    .iter()
+                    .map(|row| row.try_get(0))
+                    .collect()
             })
             .await
     }

@@ -175,7 +175,9 @@ impl Store {
                 Some(after) => {
                     let statement = client.prepare_cached(CHANGES_AFTER).await?;
                     let (after, one_more) = (after.serial(), limit + 1);
-                    client.query(&statement, &[&team, &name, &after, &one_more]).await
+                    client
+                        .query(&statement, &[&team, &name, &after, &one_more])
+                        .await
                 }
                 None => {
                     let statement = client.prepare_cached(NEWEST_CHANGES).await?;
@@ -183,8 +185,10 @@ impl Store {
                 }
             })
             .await?;
-        let changes =
-            rows.iter().map(|row| change_from_row(channel, row)).collect::<Result<Vec<_>>>()?;
+        let changes = rows
+            .iter()
+            .map(|row| change_from_row(channel, row))
+            .collect::<Result<Vec<_>>>()?;
         Ok(Page::from_one_more(changes, page.limit))
     }
 }

@@ -75,7 +75,9 @@ impl Store {
         if counted.rows_affected() == 0 {
             tx.rollback().await?;
             let wait = self.signup_wait(address, per_hour).await?;
-            return Ok(SignupOutcome::LimitReached(wait.unwrap_or(Duration::from_secs(1))));
+            return Ok(SignupOutcome::LimitReached(
+                wait.unwrap_or(Duration::from_secs(1)),
+            ));
         }
         let row = sqlx::query!(
             "insert into teams (name) values ($1) returning id, created_at",
@@ -100,8 +102,10 @@ impl Store {
 
     /// Whether there is any team yet.
     pub async fn has_teams(&self) -> Result<bool> {
-        Ok(sqlx::query_scalar!(r#"select exists (select from teams) as "exists!""#)
-            .fetch_one(&self.control)
-            .await?)
+        Ok(
+            sqlx::query_scalar!(r#"select exists (select from teams) as "exists!""#)
+                .fetch_one(&self.control)
+                .await?,
+        )
     }
 }

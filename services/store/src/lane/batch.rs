@@ -55,8 +55,8 @@ impl Batch {
         let mut taken = HashSet::new();
         let mut unfit = VecDeque::new();
         while let Some(queued) = waiting.pop_front() {
-            let full = batch.len() == items
-                || (batch_bytes + queued.bytes > bytes && !batch.is_empty());
+            let full =
+                batch.len() == items || (batch_bytes + queued.bytes > bytes && !batch.is_empty());
             if full {
                 waiting.push_front(queued);
                 break;
@@ -92,7 +92,10 @@ impl Batch {
 
     /// The slots written to, ascending: the order in which their locks are taken.
     pub(super) fn slots(&self) -> BTreeSet<Slot> {
-        self.items.iter().map(|queued| queued.write.team().slot()).collect()
+        self.items
+            .iter()
+            .map(|queued| queued.write.team().slot())
+            .collect()
     }
 
     pub(super) fn halves(mut self) -> (Self, Self) {
@@ -135,8 +138,12 @@ mod tests {
 
     #[test]
     fn exclusive_writes_go_one_after_the_other_and_hold_nobody_else_back() {
-        let mut waiting =
-            queue(vec![deletion(1, 10), deletion(1, 11), deletion(2, 12), deletion(1, 13)]);
+        let mut waiting = queue(vec![
+            deletion(1, 10),
+            deletion(1, 11),
+            deletion(2, 12),
+            deletion(1, 13),
+        ]);
         assert_eq!(ids(&Batch::take(&mut waiting, 10, 1 << 20)), [10, 12]);
         assert_eq!(ids(&Batch::take(&mut waiting, 10, 1 << 20)), [11]);
         assert_eq!(ids(&Batch::take(&mut waiting, 10, 1 << 20)), [13]);
@@ -157,10 +164,16 @@ mod tests {
     fn slots_ascend() {
         let delete = |team| {
             let name = ChannelName::from_row("ops");
-            Write::DeleteChannel(DeleteChannel { team: TeamId::from_row(team), name })
+            Write::DeleteChannel(DeleteChannel {
+                team: TeamId::from_row(team),
+                name,
+            })
         };
         let mut waiting = queue(vec![delete(70), delete(3), delete(67)]);
         let slots = Batch::take(&mut waiting, 10, 1 << 20).slots();
-        assert_eq!(slots.into_iter().map(Slot::index).collect::<Vec<_>>(), [3, 6]);
+        assert_eq!(
+            slots.into_iter().map(Slot::index).collect::<Vec<_>>(),
+            [3, 6]
+        );
     }
 }

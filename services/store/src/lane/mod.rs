@@ -103,7 +103,12 @@ impl Lanes {
         let lane = &self.lanes[write.team().slot().index() % self.lanes.len()];
         let (reply, answer) = oneshot::channel();
         let bytes = write.text_bytes();
-        let queued = Queued { write, reply, bytes, may_create_channel: false };
+        let queued = Queued {
+            write,
+            reply,
+            bytes,
+            may_create_channel: false,
+        };
         let sender = lane.sender.read().ok().and_then(|sender| sender.clone());
         let sender = sender.ok_or(Error::unavailable("this replica is stopping"))?;
         if lane.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > QUEUE_BYTES
@@ -113,7 +118,9 @@ impl Lanes {
             return Err(Error::Overloaded);
         }
         drop(sender);
-        answer.await.map_err(|_| Error::unavailable("the lane stopped"))?
+        answer
+            .await
+            .map_err(|_| Error::unavailable("the lane stopped"))?
     }
 
     /// Takes no more writes, finishes those that wait, and stops.
@@ -227,7 +234,10 @@ impl Worker {
                     let error = Error::Internal("a channel was neither opened nor refused".into());
                     let _ = queued.reply.send(Err(error));
                 }
-                None => channel_missing.push(Queued { may_create_channel: true, ..queued }),
+                None => channel_missing.push(Queued {
+                    may_create_channel: true,
+                    ..queued
+                }),
             }
         }
         // Ahead of what waits: these came first.

@@ -82,7 +82,11 @@ impl LaneSession {
     pub(super) async fn run(&self, batch: &Batch, channels_per_team: i64) -> Result<Committed> {
         let mut committed = Committed::default();
         committed.outcomes.resize_with(batch.len(), || None);
-        let slots: Vec<i32> = batch.slots().into_iter().map(|slot| slot.index() as i32).collect();
+        let slots: Vec<i32> = batch
+            .slots()
+            .into_iter()
+            .map(|slot| slot.index() as i32)
+            .collect();
         let lock_params: [&(dyn ToSql + Sync); 1] = [&slots];
         let groups = Groups::of(batch.items());
         // Each future sends its statement when it is first polled, and join! polls in order: the
@@ -114,7 +118,9 @@ impl LaneSession {
         groups.acks.outcomes(&acked, &mut committed)?;
         groups.statuses.outcomes(&set, &limited, &mut committed)?;
         groups.status_deletions.outcomes(&unset, &mut committed)?;
-        groups.message_deletions.outcomes(&deleted, &mut committed)?;
+        groups
+            .message_deletions
+            .outcomes(&deleted, &mut committed)?;
         groups.channel_deletions.outcomes(&closed, &mut committed)?;
         groups.denials.outcomes(&denied, &mut committed)?;
         Ok(committed)
@@ -141,7 +147,10 @@ struct Group<'a, T> {
 
 impl<T> Default for Group<'_, T> {
     fn default() -> Self {
-        Self { places: Vec::new(), writes: Vec::new() }
+        Self {
+            places: Vec::new(),
+            writes: Vec::new(),
+        }
     }
 }
 
@@ -184,13 +193,17 @@ impl<'a> Groups<'a> {
                 }
                 Write::SetStatus(status) => {
                     if queued.may_create_channel {
-                        groups.channels.want(status.team, &status.channel, None, None);
+                        groups
+                            .channels
+                            .want(status.team, &status.channel, None, None);
                     }
                     groups.statuses.push(place, status);
                 }
                 Write::CreateChannel(channel) => {
                     let description = channel.description.as_ref();
-                    groups.channels.want(channel.team, &channel.name, description, Some(place));
+                    groups
+                        .channels
+                        .want(channel.team, &channel.name, description, Some(place));
                 }
                 Write::Ack(ack) => groups.acks.push(place, ack),
                 Write::DeleteStatus(status) => groups.status_deletions.push(place, status),
@@ -239,7 +252,12 @@ impl<'a> WantedChannels<'a> {
         let index = *self.by_name.entry((team, name)).or_insert(next);
         if index == next {
             let description = description.map(handoff_protocol::Description::as_str);
-            self.wanted.push(WantedChannel { team, name, description, asked_by: Vec::new() });
+            self.wanted.push(WantedChannel {
+                team,
+                name,
+                description,
+                asked_by: Vec::new(),
+            });
         }
         self.wanted[index].asked_by.extend(asked_by);
     }
@@ -248,7 +266,9 @@ impl<'a> WantedChannels<'a> {
         let mut limited = Vec::new();
         for row in rows {
             let ord: i64 = row.try_get("ord")?;
-            let wanted = usize::try_from(ord - 1).ok().and_then(|index| self.wanted.get(index));
+            let wanted = usize::try_from(ord - 1)
+                .ok()
+                .and_then(|index| self.wanted.get(index));
             let wanted = wanted
                 .ok_or_else(|| crate::Error::Internal("a row belongs to no channel".into()))?;
             let mut opened = None;
@@ -289,13 +309,20 @@ impl LaneSession {
             return Ok(Vec::new());
         }
         let teams: Vec<i64> = wanted.iter().map(|channel| channel.team.serial()).collect();
-        let sequences: Vec<u32> =
-            wanted.iter().map(|channel| self.sequence(channel.team)).collect();
+        let sequences: Vec<u32> = wanted
+            .iter()
+            .map(|channel| self.sequence(channel.team))
+            .collect();
         let names: Vec<&str> = wanted.iter().map(|channel| channel.name).collect();
         let descriptions: Vec<Option<&str>> =
             wanted.iter().map(|channel| channel.description).collect();
-        let params: [&(dyn ToSql + Sync); 5] =
-            [&teams, &sequences, &names, &descriptions, &channels_per_team];
+        let params: [&(dyn ToSql + Sync); 5] = [
+            &teams,
+            &sequences,
+            &names,
+            &descriptions,
+            &channels_per_team,
+        ];
         self.query(&self.create_channels, &params).await
     }
 
@@ -533,7 +560,12 @@ impl Group<'_, super::SetStatus> {
                 Some(id) => {
                     let channel = Some(ChannelId(row.try_get("channel_id")?));
                     let kind = EventKind::Unstreamed;
-                    committed.events.push(Event { team: status.team, channel, id, kind });
+                    committed.events.push(Event {
+                        team: status.team,
+                        channel,
+                        id,
+                        kind,
+                    });
                     Some(SetStatusOutcome::Set(time_in(row, "at")?))
                 }
                 None => limited
@@ -554,7 +586,12 @@ impl Group<'_, super::DeleteStatus> {
             if let Some(id) = id {
                 let channel = Some(ChannelId(row.try_get("channel_id")?));
                 let kind = EventKind::Unstreamed;
-                committed.events.push(Event { team: status.team, channel, id, kind });
+                committed.events.push(Event {
+                    team: status.team,
+                    channel,
+                    id,
+                    kind,
+                });
             }
             committed.outcomes[place] = Some(Outcome::DeleteStatus(id.is_some()));
         }
@@ -570,7 +607,12 @@ impl Group<'_, super::DeleteMessage> {
             if let Some(id) = id {
                 let channel = Some(ChannelId(row.try_get("channel_id")?));
                 let kind = EventKind::MessageDeleted(message.id.serial());
-                committed.events.push(Event { team: message.team, channel, id, kind });
+                committed.events.push(Event {
+                    team: message.team,
+                    channel,
+                    id,
+                    kind,
+                });
             }
             committed.outcomes[place] = Some(Outcome::DeleteMessage(id.is_some()));
         }
@@ -586,7 +628,12 @@ impl Group<'_, super::DeleteChannel> {
             if let Some(id) = id {
                 let channel = Some(ChannelId(row.try_get("channel_id")?));
                 let kind = EventKind::ChannelDeleted;
-                committed.events.push(Event { team: deletion.team, channel, id, kind });
+                committed.events.push(Event {
+                    team: deletion.team,
+                    channel,
+                    id,
+                    kind,
+                });
             }
             committed.outcomes[place] = Some(Outcome::DeleteChannel(id.is_some()));
         }
@@ -600,7 +647,12 @@ impl Group<'_, super::Denial> {
             let (place, denial) = self.of(row)?;
             let kind = EventKind::Unstreamed;
             let id = row.try_get("id")?;
-            committed.events.push(Event { team: denial.team, channel: None, id, kind });
+            committed.events.push(Event {
+                team: denial.team,
+                channel: None,
+                id,
+                kind,
+            });
             committed.outcomes[place] = Some(Outcome::Audit);
         }
         Ok(())

@@ -199,9 +199,10 @@ impl Write {
             + match self {
                 Write::Post(post) => post.message.content.as_str().len(),
                 Write::SetStatus(status) => status.value.as_str().len(),
-                Write::CreateChannel(channel) => {
-                    channel.description.as_ref().map_or(0, |text| text.as_str().len())
-                }
+                Write::CreateChannel(channel) => channel
+                    .description
+                    .as_ref()
+                    .map_or(0, |text| text.as_str().len()),
                 Write::Audit(denial) => denial.action.len(),
                 Write::Ack(_)
                 | Write::DeleteStatus(_)
@@ -216,7 +217,9 @@ macro_rules! submit {
     ($store:expr, $kind:ident, $write:expr) => {
         match $store.lanes.submit(Write::$kind($write)).await? {
             Outcome::$kind(outcome) => Ok(outcome),
-            _ => Err(crate::Error::Internal("a lane answered another write".into())),
+            _ => Err(crate::Error::Internal(
+                "a lane answered another write".into(),
+            )),
         }
     };
 }
@@ -261,7 +264,9 @@ impl Store {
     pub async fn record_denial(&self, denial: Denial) -> Result<()> {
         match self.lanes.submit(Write::Audit(denial)).await? {
             Outcome::Audit => Ok(()),
-            _ => Err(crate::Error::Internal("a lane answered another write".into())),
+            _ => Err(crate::Error::Internal(
+                "a lane answered another write".into(),
+            )),
         }
     }
 }
@@ -269,7 +274,11 @@ impl Store {
 impl Post {
     /// The message as it stands once Postgres has given it these.
     pub(crate) fn into_message(&self, id: i64, seq: i64, created_at: Timestamp) -> Message {
-        let NewMessage { content, mention, thread_id } = &self.message;
+        let NewMessage {
+            content,
+            mention,
+            thread_id,
+        } = &self.message;
         let (content, mention): (Content, Option<MentionName>) = (content.clone(), mention.clone());
         Message {
             id: Id::from_serial(id),
