@@ -33,11 +33,9 @@ pub(crate) async fn run(server: &Server, options: &Options) -> Result<Scenario> 
     for messages in &options.messages {
         channels.push(Channel::fill(&deployment, &mut connection, &team, *messages).await?);
     }
-    deployment
-        .sql()
-        .await?
-        .batch_execute("vacuum (analyze) messages; checkpoint")
-        .await?;
+    let sql = deployment.sql().await?;
+    sql.batch_execute("vacuum (analyze) messages").await?;
+    sql.batch_execute("checkpoint").await?;
 
     let mut rows = Vec::new();
     let mut bars = Vec::new();

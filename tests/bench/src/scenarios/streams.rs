@@ -21,6 +21,8 @@ const CHANNELS: u32 = 16;
 const OPENED_AT_ONCE: u32 = 50;
 /// After this long without change memory counts as settled.
 const SETTLED: Duration = Duration::from_secs(2);
+/// A backend that has become idle reports what it did this much later at most.
+const STATISTICS_DELAY: Duration = Duration::from_secs(11);
 /// How long processor time and statements of the idle relay are counted.
 const IDLE: Duration = Duration::from_secs(5);
 const MIB: f64 = 1_048_576.0;
@@ -128,6 +130,7 @@ async fn open(deployment: &Deployment<'_>, team: &Team, number: u32) -> Result<E
 
 /// What the first replica and Postgres show while nothing happens.
 async fn observe(deployment: &Deployment<'_>, sql: &Client) -> Result<Figures> {
+    tokio::time::sleep(STATISTICS_DELAY).await;
     let rss = settled_memory(deployment.pid(0)).await?;
     let processor_before = processes::processor_time(deployment.pid(0))?;
     let transactions_before = transactions(sql).await?;
