@@ -301,11 +301,7 @@ impl PrivatePostgres {
         /// SQLSTATE `unique_violation`: somebody else is creating it at this moment.
         const RACE_LOST: &str = "23505";
         let statement = format!("create database \"{}\"", name.replace('"', "\"\""));
-        let socket = self
-            .paths
-            .socket_dir
-            .join(format!(".s.PGSQL.{}", self.socket_port()));
-        match wire::execute(&socket, USER, "postgres", &statement) {
+        match self.execute("postgres", &statement) {
             Err(Error::Refused { sqlstate, .. })
                 if [DUPLICATE, RACE_LOST].contains(&&*sqlstate) =>
             {
@@ -313,6 +309,12 @@ impl PrivatePostgres {
             }
             outcome => outcome,
         }
+    }
+
+    /// Executes one or several statements, as one transaction, and drops what they return.
+    pub fn execute(&self, database: &str, sql: &str) -> Result<(), Error> {
+        let name = format!(".s.PGSQL.{}", self.socket_port());
+        wire::execute(&self.paths.socket_dir.join(name), USER, database, sql)
     }
 
     fn socket_port(&self) -> u16 {

@@ -2,6 +2,8 @@
 //! it has a Postgres to itself. It keeps nothing.
 
 use std::{
+    error::Error,
+    fs,
     io::{self, IsTerminal},
     os::unix::process::ExitStatusExt,
     path::PathBuf,
@@ -42,6 +44,10 @@ enum Task {
         #[arg(long, env = BINARIES_SETTING, value_name = "FOLDER")]
         postgres_bin: Option<PathBuf>,
 
+        /// A file of SQL to execute first, in the order given
+        #[arg(long, value_name = "FILE")]
+        load: Vec<PathBuf>,
+
         /// The command and its arguments
         #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
         command: Vec<String>,
@@ -51,9 +57,10 @@ enum Task {
 fn main() -> ExitCode {
     let Task::Run {
         postgres_bin,
+        load,
         command,
     } = Arguments::parse().task;
-    match run(postgres_bin, &command) {
+    match run(postgres_bin, &load, &command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("handoff-private-postgres: {}", with_sources(&*error));
@@ -64,11 +71,18 @@ fn main() -> ExitCode {
 
 fn run(
     postgres_bin: Option<PathBuf>,
+    load: &[PathBuf],
     command: &[String],
-) -> Result<ExitCode, Box<dyn std::error::Error>> {
+) -> Result<ExitCode, Box<dyn Error>> {
     let signals = Signals::take()?;
     let binaries = find_or_obtain(postgres_bin.as_deref(), &mut |line| eprintln!("{line}"))?;
     let postgres = Ephemeral::start_with(binaries)?;
+    for file in load {
+        fs::read_to_string(file)
+            .map_err(Box::<dyn Error>::from)
+            .and_then(|sql| Ok(postgres.execute("postgres", &sql)?))
+            .map_err(|error| format!("could not load {}: {error}", file.display()))?;
+    }
     let url = postgres.url("postgres");
     let status = signals
         .lend_to(
@@ -157,8 +171,8 @@ fn by_terminal(signal: Signal) -> bool {
 }
 
 /// An error and what it came from, on one line.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(error.source(), |error| error.source());
+fn with_sources(error: &dyn Error) -> String {
+    let sources = std::iter::successors(error.source(), |error| (**error).source());
     sources.fold(error.to_string(), |line, source| {
         format!("{line}: {source}")
     })

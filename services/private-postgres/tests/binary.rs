@@ -127,6 +127,41 @@ fn the_command_has_a_database_and_its_exit_code_is_ours() {
 }
 
 #[test]
+fn files_of_sql_are_loaded_first() {
+    let temp = folder();
+    let (first, second) = (temp.path().join("1.sql"), temp.path().join("2.sql"));
+    fs::write(
+        &first,
+        "create table a (b int); -- and\ncreate index on a (b);",
+    )
+    .unwrap();
+    fs::write(
+        &second,
+        "insert into a values (1);\nselect no_such_column from a;",
+    )
+    .unwrap();
+    let run = |files: &[&PathBuf]| {
+        let mut command = program(&temp);
+        command.arg("run");
+        for file in files {
+            command.arg("--load").arg(file);
+        }
+        command
+            .args(["--", "/bin/echo", "it ran"])
+            .output()
+            .unwrap()
+    };
+    let output = run(&[&first]);
+    assert_eq!(output.stdout, b"it ran\n", "{output:?}");
+    let output = run(&[&first, &second]);
+    assert_eq!((output.status.code(), &*output.stdout), (Some(1), &b""[..]));
+    let message = String::from_utf8(output.stderr).unwrap();
+    for part in ["2.sql", "no_such_column", "42703"] {
+        assert!(message.contains(part), "{part:?} is not in {message:?}");
+    }
+}
+
+#[test]
 fn a_command_killed_by_a_signal_is_told_as_a_shell_would() {
     let mut run = Run::start("kill -KILL $$");
     assert_eq!(run.wait().code(), Some(128 + 9));
