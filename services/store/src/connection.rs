@@ -75,15 +75,6 @@ impl DataPlane {
     pub(crate) fn close(&self) {
         self.pool.close();
     }
-
-    /// Connections in use and the size of the pool.
-    pub fn usage(&self) -> (usize, usize) {
-        let status = self.pool.status();
-        (
-            status.size.saturating_sub(status.available),
-            status.max_size,
-        )
-    }
 }
 
 /// A pooled connection that is thrown away unless it is given back: its user may be dropped at
@@ -115,8 +106,8 @@ pub(crate) fn control_plane(config: &StoreConfig) -> Result<sqlx::PgPool> {
         .control_options()
         .map_err(|error| Error::Internal(Box::new(error)))?;
     Ok(sqlx::postgres::PgPoolOptions::new()
-        .max_connections(2)
-        .acquire_timeout(Duration::from_secs(5))
+        .max_connections(4)
+        .acquire_timeout(Duration::from_secs(10))
         .connect_lazy_with(options))
 }
 

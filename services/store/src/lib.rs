@@ -71,7 +71,6 @@ pub struct Store {
     pub(crate) data: DataPlane,
     pub(crate) control: sqlx::PgPool,
     pub(crate) lanes: lane::Lanes,
-    config: StoreConfig,
     replica: replicas::ReplicaId,
 }
 
@@ -97,16 +96,10 @@ impl Store {
                 data,
                 control,
                 lanes,
-                config,
                 replica,
             }),
             notifier,
         ))
-    }
-
-    /// The configuration it was opened with.
-    pub fn config(&self) -> &StoreConfig {
-        &self.config
     }
 
     /// This replica's number in the table of replicas.
