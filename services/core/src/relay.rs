@@ -120,11 +120,6 @@ impl Relay {
         Ok(relay)
     }
 
-    /// The limits and quotas.
-    pub fn config(&self) -> &RelayConfig {
-        &self.config
-    }
-
     /// Whether Postgres answers.
     pub async fn check_ready(&self) -> Result<()> {
         Ok(self.store.ping().await?)
@@ -139,11 +134,6 @@ impl Relay {
     pub async fn spend_address(&self, address: IpAddr) -> Spent {
         let bucket = Sha256::digest(format!("address {}", network_of(address)));
         self.budgets.spend(Budget(bucket.into())).await
-    }
-
-    /// Streams that are open on this replica.
-    pub fn open_streams(&self) -> usize {
-        self.open_streams.total()
     }
 
     /// Ends the streams, so that their clients go elsewhere. Requests are still answered.

@@ -101,11 +101,6 @@ impl OpenStreams {
         counts.sort_unstable();
         counts
     }
-
-    /// How many streams are open.
-    pub(crate) fn total(&self) -> usize {
-        self.keys().values().map(|streams| streams.count()).sum()
-    }
 }
 
 impl StreamsOfKey {

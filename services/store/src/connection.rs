@@ -11,7 +11,7 @@ use tokio_postgres::{AsyncMessage, Client};
 ///
 /// Behind PgBouncer they count only where it passes them on (`ignore_startup_parameters` drops
 /// them); statements are right without them.
-pub const EXPLAINED_SETTINGS: &str = "-c enable_seqscan=off -c enable_bitmapscan=off \
+pub const PLANNER_SETTINGS: &str = "-c enable_seqscan=off -c enable_bitmapscan=off \
      -c enable_hashjoin=off -c enable_mergejoin=off -c plan_cache_mode=force_generic_plan \
      -c jit=off -c timezone=UTC -c client_min_messages=warning";
 
@@ -75,15 +75,6 @@ impl DataPlane {
     pub(crate) fn close(&self) {
         self.pool.close();
     }
-
-    /// Connections in use and the size of the pool.
-    pub fn usage(&self) -> (usize, usize) {
-        let status = self.pool.status();
-        (
-            status.size.saturating_sub(status.available),
-            status.max_size,
-        )
-    }
 }
 
 /// A pooled connection that is thrown away unless it is given back: its user may be dropped at
@@ -106,7 +97,7 @@ impl Drop for Discarded {
 
 fn options(session: &tokio_postgres::Config, more: &str) -> String {
     let own = session.get_options().unwrap_or_default();
-    format!("{own} {EXPLAINED_SETTINGS} {more}")
+    format!("{own} {PLANNER_SETTINGS} {more}")
 }
 
 pub(crate) fn control_plane(config: &StoreConfig) -> Result<sqlx::PgPool> {
@@ -115,8 +106,8 @@ pub(crate) fn control_plane(config: &StoreConfig) -> Result<sqlx::PgPool> {
         .control_options()
         .map_err(|error| Error::Internal(Box::new(error)))?;
     Ok(sqlx::postgres::PgPoolOptions::new()
-        .max_connections(2)
-        .acquire_timeout(Duration::from_secs(5))
+        .max_connections(4)
+        .acquire_timeout(Duration::from_secs(10))
         .connect_lazy_with(options))
 }
 

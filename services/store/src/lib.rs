@@ -27,10 +27,11 @@ mod notifier;
 pub mod rate_limits;
 pub mod replicas;
 pub mod slots;
+pub mod statements;
 pub mod statuses;
 pub mod teams;
 
-pub use connection::{DataPlane, EXPLAINED_SETTINGS};
+pub use connection::{DataPlane, PLANNER_SETTINGS};
 pub use database_url::{DatabaseUrl, DatabaseUrlError};
 pub use error::{Error, Result};
 pub use notifier::Notifier;
@@ -70,7 +71,6 @@ pub struct Store {
     pub(crate) data: DataPlane,
     pub(crate) control: sqlx::PgPool,
     pub(crate) lanes: lane::Lanes,
-    config: StoreConfig,
     replica: replicas::ReplicaId,
 }
 
@@ -96,16 +96,10 @@ impl Store {
                 data,
                 control,
                 lanes,
-                config,
                 replica,
             }),
             notifier,
         ))
-    }
-
-    /// The configuration it was opened with.
-    pub fn config(&self) -> &StoreConfig {
-        &self.config
     }
 
     /// This replica's number in the table of replicas.

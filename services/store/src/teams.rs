@@ -99,13 +99,4 @@ impl Store {
             created_at: row.created_at.into(),
         }))
     }
-
-    /// Whether there is any team yet.
-    pub async fn has_teams(&self) -> Result<bool> {
-        Ok(
-            sqlx::query_scalar!(r#"select exists (select from teams) as "exists!""#)
-                .fetch_one(&self.control)
-                .await?,
-        )
-    }
 }

@@ -64,8 +64,6 @@ pub struct Feed {
     slots: Vec<Arc<SlotState>>,
     next_subscriber: AtomicU64,
     changed_keys: mpsc::Sender<KeyHash>,
-    /// Slots that a sweep found behind: each is a bell that was missed.
-    sweep_catches: AtomicU64,
 }
 
 impl Feed {
@@ -85,7 +83,6 @@ impl Feed {
             slots: slots.collect(),
             next_subscriber: AtomicU64::new(0),
             changed_keys,
-            sweep_catches: AtomicU64::new(0),
         };
         (Arc::new(feed), receiver)
     }
@@ -112,24 +109,10 @@ impl Feed {
         for (slot, last_value) in self.slots.iter().zip(last_values) {
             let missed = slot.feed().swept(*last_value);
             if missed {
-                self.sweep_catches.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!(slot = slot.slot.index(), "The sweep makes up for a bell");
                 slot.pump.notify_one();
             }
         }
-    }
-
-    /// How many times a sweep made up for a bell.
-    pub fn sweep_catches(&self) -> u64 {
-        self.sweep_catches.load(Ordering::Relaxed)
-    }
-
-    /// How far the slot that lags most is behind, in IDs.
-    pub fn lag(&self) -> u64 {
-        self.slots
-            .iter()
-            .map(|slot| slot.feed().lag())
-            .max()
-            .unwrap_or(0)
     }
 
     /// A subscription to a team's channels, of which none is named yet.

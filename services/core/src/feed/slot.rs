@@ -117,14 +117,6 @@ impl SlotFeed {
         !self.rings.is_empty() || !self.waiting_for_channels.is_empty()
     }
 
-    /// How far this replica's rings are behind what the last sweep saw, in IDs.
-    pub(crate) fn lag(&self) -> u64 {
-        match self.watermark {
-            Some(watermark) => self.swept_value.saturating_sub(watermark).max(0) as u64,
-            None => 0,
-        }
-    }
-
     // What comes in.
 
     /// A lane of this replica committed.
