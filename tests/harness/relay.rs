@@ -146,6 +146,7 @@ impl Drop for TestRelay {
 pub struct Builder {
     replicas: usize,
     environment: HashMap<String, String>,
+    left_at_default: Vec<String>,
     replica_environment: HashMap<usize, HashMap<String, String>>,
     own_postgres: bool,
     through_proxy: bool,
@@ -161,6 +162,12 @@ impl Builder {
     /// A setting of all replicas.
     pub fn env(mut self, name: &str, value: impl ToString) -> Builder {
         self.environment.insert(name.to_owned(), value.to_string());
+        self
+    }
+
+    /// Leaves a setting to the relay's own default, where the harness would set another.
+    pub fn default_env(mut self, name: &str) -> Builder {
+        self.left_at_default.push(name.to_owned());
         self
     }
 
@@ -252,6 +259,7 @@ impl Builder {
         for name in ["RUST_LOG", "RUST_BACKTRACE"] {
             environment.extend(std::env::var(name).map(|value| (name.to_owned(), value)));
         }
+        environment.retain(|name, _| !self.left_at_default.contains(name));
         environment.extend(self.environment.clone());
         environment.extend(
             self.replica_environment
