@@ -10,7 +10,7 @@ pub(crate) enum Server {
     /// Named by `TEST_DATABASE_URL`; other processes may use it too.
     Given(String),
     /// A private cluster, gone when the process ends.
-    Private(Ephemeral),
+    Private(Box<Ephemeral>),
 }
 
 impl Server {
@@ -19,7 +19,7 @@ impl Server {
         static SERVER: OnceLock<Server> = OnceLock::new();
         SERVER.get_or_init(|| match std::env::var("TEST_DATABASE_URL") {
             Ok(url) if !url.is_empty() => Server::Given(url),
-            _ => Server::Private(ephemeral()),
+            _ => Server::Private(Box::new(ephemeral())),
         })
     }
 
