@@ -28,7 +28,10 @@ async fn lists(relay: &TestRelay) -> Vec<List> {
     for number in 0..12 {
         set(&admin, "ops", "k", &number.to_string()).await;
         reply(&admin, &parent, &number.to_string()).await;
-        nobody.get(format!("/api/channels/c{number}/messages")).await.refused(403, "FORBIDDEN");
+        nobody
+            .get(format!("/api/channels/c{number}/messages"))
+            .await
+            .refused(403, "FORBIDDEN");
     }
     let list = |path: &str, name, newest_first_page| List {
         path: path.to_owned(),
@@ -40,7 +43,11 @@ async fn lists(relay: &TestRelay) -> Vec<List> {
         list("/api/channels/ops/messages", "messages", true),
         list("/api/channels/ops/status/changes", "changes", true),
         list("/api/audit", "entries", true),
-        list(&format!("/api/channels/thread/threads/{}", id(&parent)), "replies", false),
+        list(
+            &format!("/api/channels/thread/threads/{}", id(&parent)),
+            "replies",
+            false,
+        ),
         list("/api/channels/thread/messages", "messages", true),
     ]
 }
@@ -75,7 +82,13 @@ async fn a_cursor_gives_the_page_right_after_it() {
             let page = list.get(&format!("after_id={}&limit=3", ids[start])).await;
             let expected: Vec<&str> = ids[start + 1..].iter().take(3).copied().collect();
             assert_eq!(page.ids(), expected, "{} after {}", list.path, ids[start]);
-            assert_eq!(page.has_more, start + 4 < ids.len(), "{} after {}", list.path, ids[start]);
+            assert_eq!(
+                page.has_more,
+                start + 4 < ids.len(),
+                "{} after {}",
+                list.path,
+                ids[start]
+            );
             let cursor = expected.last().unwrap_or(&ids[start]);
             assert_eq!(&page.next_after_id, cursor);
         }
@@ -110,7 +123,10 @@ async fn an_empty_page_gives_its_cursor_back() {
         ("/api/channels/nowhere/messages".to_owned(), "messages"),
         ("/api/channels/nowhere/unread".into(), "messages"),
         ("/api/channels/nowhere/status/changes".into(), "changes"),
-        (format!("/api/channels/lonely/threads/{}", id(&parent)), "replies"),
+        (
+            format!("/api/channels/lonely/threads/{}", id(&parent)),
+            "replies",
+        ),
     ] {
         let page = page(&admin, path, name).await;
         assert!(page.items.is_empty() && !page.has_more, "{:?}", page.body);
@@ -122,11 +138,17 @@ async fn an_empty_page_gives_its_cursor_back() {
 async fn the_cursor_of_an_empty_page_finds_what_comes_next() {
     let relay = TestRelay::new().await;
     let admin = relay.admin();
-    let mut cursor = page(&admin, "/api/channels/ops/messages", "messages").await.next_after_id;
+    let mut cursor = page(&admin, "/api/channels/ops/messages", "messages")
+        .await
+        .next_after_id;
     for round in 0..3 {
         let said = admin.say("ops", "hello").await;
-        let next =
-            page(&admin, format!("/api/channels/ops/messages?after_id={cursor}"), "messages").await;
+        let next = page(
+            &admin,
+            format!("/api/channels/ops/messages?after_id={cursor}"),
+            "messages",
+        )
+        .await;
         assert_eq!(next.items, [said], "round {round}");
         cursor = next.next_after_id;
     }
@@ -136,7 +158,9 @@ async fn the_cursor_of_an_empty_page_finds_what_comes_next() {
 async fn lists_go_by_bytes() {
     let relay = TestRelay::new().await;
     let admin = relay.admin();
-    let names = ["alerts", "Zoo", "a.b", "a-b", "a_b", "ab", "0", "B", "aB", "alerts2"];
+    let names = [
+        "alerts", "Zoo", "a.b", "a-b", "a_b", "ab", "0", "B", "aB", "alerts2",
+    ];
     for name in names {
         admin.say(name, "hello").await;
     }
@@ -144,7 +168,18 @@ async fn lists_go_by_bytes() {
     sorted.sort_unstable();
     assert_eq!(crate::fixtures::channel_names(&admin).await, sorted);
 
-    let texts = ["alerts", "Zoo", "\u{e9}", "z", "e\u{301}", " ", "\u{ffff}", "\u{10000}", "_", "日"];
+    let texts = [
+        "alerts",
+        "Zoo",
+        "\u{e9}",
+        "z",
+        "e\u{301}",
+        " ",
+        "\u{ffff}",
+        "\u{10000}",
+        "_",
+        "日",
+    ];
     let mut sorted = texts.to_vec();
     sorted.sort_unstable();
     for text in texts {
@@ -154,7 +189,10 @@ async fn lists_go_by_bytes() {
         crate::fixtures::ack(&agent, "acks", "9223372036854775807").await;
     }
     let by = |list: Value, field: &str| -> Vec<String> {
-        crate::fixtures::column(&list, field).into_iter().map(str::to_owned).collect()
+        crate::fixtures::column(&list, field)
+            .into_iter()
+            .map(str::to_owned)
+            .collect()
     };
     let entries = admin.get("/api/channels/ops/status").await.expect(200);
     assert_eq!(by(entries, "key"), sorted);

@@ -22,13 +22,20 @@ async fn content_is_1_to_32768_bytes() {
     }
     let read = page(&admin, messages("ops"), "messages").await;
     assert_eq!(read.contents()[2], crabs(8_192));
-    for bad in ["x".repeat(32_769), format!("{}x", crabs(8_192)), "\u{e9}".repeat(16_385)] {
+    for bad in [
+        "x".repeat(32_769),
+        format!("{}x", crabs(8_192)),
+        "\u{e9}".repeat(16_385),
+    ] {
         admin
             .post(messages("ops"), json!({"content": bad}))
             .await
             .refused(400, "CONTENT_TOO_LARGE");
     }
-    admin.post(messages("ops"), json!({"content": ""})).await.refused(400, "MISSING_FIELDS");
+    admin
+        .post(messages("ops"), json!({"content": ""}))
+        .await
+        .refused(400, "MISSING_FIELDS");
 }
 
 #[tokio::test]
@@ -62,10 +69,15 @@ async fn a_status_key_is_1_to_256_characters() {
             .put(status("ops"), json!({"key": bad, "value": "v"}))
             .await
             .refused(400, "KEY_TOO_LARGE");
-        let gone = admin.delete(format!("{}/{}", status("ops"), encode(&bad))).await;
+        let gone = admin
+            .delete(format!("{}/{}", status("ops"), encode(&bad)))
+            .await;
         assert!([400, 404].contains(&gone.status()), "{gone:?}");
     }
-    admin.put(status("ops"), json!({"key": "", "value": "v"})).await.refused(400, "MISSING_FIELDS");
+    admin
+        .put(status("ops"), json!({"key": "", "value": "v"}))
+        .await
+        .refused(400, "MISSING_FIELDS");
 }
 
 /// Asserts that a text field takes `most` characters of four bytes and not one more.
@@ -77,7 +89,10 @@ async fn holds_at_most(agent: &Agent, path: &str, body: Value, field: &str, most
     };
     agent.post(path, with(crabs(most))).await.expect(201);
     for bad in [crabs(most + 1), "x".repeat(most + 1)] {
-        agent.post(path, with(bad)).await.refused(400, "FIELD_TOO_LARGE");
+        agent
+            .post(path, with(bad))
+            .await
+            .refused(400, "FIELD_TOO_LARGE");
     }
 }
 
@@ -89,8 +104,22 @@ async fn names_count_characters() {
     holds_at_most(&admin, "/api/signup", team.clone(), "team_name", 128).await;
     holds_at_most(&admin, "/api/signup", team, "sender_name", 128).await;
     holds_at_most(&admin, "/api/keys", json!({}), "sender_name", 128).await;
-    holds_at_most(&admin, "/api/channels", json!({"name": "c"}), "description", 1_024).await;
-    holds_at_most(&admin, &messages("ops"), json!({"content": "x"}), "mention", 128).await;
+    holds_at_most(
+        &admin,
+        "/api/channels",
+        json!({"name": "c"}),
+        "description",
+        1_024,
+    )
+    .await;
+    holds_at_most(
+        &admin,
+        &messages("ops"),
+        json!({"content": "x"}),
+        "mention",
+        128,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -99,7 +128,9 @@ async fn any_legal_text_fits_however_it_is_escaped() {
     let admin = relay.admin();
     // Six bytes of JSON for each byte of content.
     let escaped = format!(r#"{{"content":"{}"}}"#, "\\u0041".repeat(32_768));
-    let said = raw(&admin, "POST", &messages("ops"), escaped.as_bytes()).await.expect(201);
+    let said = raw(&admin, "POST", &messages("ops"), escaped.as_bytes())
+        .await
+        .expect(201);
     assert_eq!(said["content"], "A".repeat(32_768));
     // Twelve for each character of four bytes; the largest entry there can be.
     let escaped = format!(
@@ -107,7 +138,9 @@ async fn any_legal_text_fits_however_it_is_escaped() {
         "\\ud83e\\udd80".repeat(256),
         "\\ud83e\\udd80".repeat(8_192)
     );
-    let set = raw(&admin, "PUT", &status("ops"), escaped.as_bytes()).await.expect(200);
+    let set = raw(&admin, "PUT", &status("ops"), escaped.as_bytes())
+        .await
+        .expect(200);
     assert_eq!(set["value"], crabs(8_192));
 }
 
@@ -122,7 +155,9 @@ fn padded(bytes: usize) -> Vec<u8> {
 async fn a_body_is_at_most_256_kib() {
     let relay = TestRelay::new().await;
     let admin = relay.admin();
-    raw(&admin, "POST", &messages("ops"), &padded(262_144)).await.expect(201);
+    raw(&admin, "POST", &messages("ops"), &padded(262_144))
+        .await
+        .expect(201);
     for bytes in [262_145, 300_000, 1 << 20] {
         for (method, path) in [
             ("POST", messages("ops")),
@@ -132,7 +167,9 @@ async fn a_body_is_at_most_256_kib() {
             ("POST", "/api/signup".into()),
             ("POST", "/api/channels/ops/ack".into()),
         ] {
-            raw(&admin, method, &path, &padded(bytes)).await.refused(413, "BODY_TOO_LARGE");
+            raw(&admin, method, &path, &padded(bytes))
+                .await
+                .refused(413, "BODY_TOO_LARGE");
         }
     }
     let read = page(&admin, messages("ops"), "messages").await;
@@ -157,7 +194,10 @@ async fn the_connection_serves_on_after_a_body_that_was_dropped() {
     let answer = relay.replica(0).raw(bytes).await;
     assert!(answer.contains("BODY_TOO_LARGE"), "{answer}");
     // Either the connection goes on in step, or it is closed; never is the body read as a request.
-    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1 + answer.matches(r#""ok""#).count());
+    assert_eq!(
+        answer.matches("HTTP/1.1 ").count(),
+        1 + answer.matches(r#""ok""#).count()
+    );
 }
 
 #[tokio::test]
@@ -190,7 +230,9 @@ async fn a_body_of_10_mb_is_refused_and_the_relay_lives_on() {
     let relay = TestRelay::new().await;
     let admin = relay.admin();
     for _ in 0..3 {
-        let request = admin.request(Method::POST, messages("ops")).body(padded(10_000_000));
+        let request = admin
+            .request(Method::POST, messages("ops"))
+            .body(padded(10_000_000));
         // The relay stops reading long before the end, so the answer may be lost on the way.
         if let Ok(answer) = request.try_send().await {
             answer.refused(413, "BODY_TOO_LARGE");
@@ -205,5 +247,8 @@ async fn a_body_of_10_mb_is_refused_and_the_relay_lives_on() {
     // Whoever sends a MiB and waits learns why.
     let answer = relay.replica(0).raw(head).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
-    assert_eq!(page(&admin, messages("ops"), "messages").await.items.len(), 0);
+    assert_eq!(
+        page(&admin, messages("ops"), "messages").await.items.len(),
+        0
+    );
 }
