@@ -63,7 +63,8 @@ pub struct OwnPostgres {
 }
 
 impl OwnPostgres {
-    pub(crate) async fn new() -> OwnPostgres {
+    /// A new cluster with nothing in it.
+    pub async fn new() -> OwnPostgres {
         let cluster = tokio::task::spawn_blocking(ephemeral)
             .await
             .expect("Postgres starts");
