@@ -17,7 +17,7 @@ fn in_seconds(seconds: i64) -> String {
 async fn a_key_is_refused_once_it_has_expired() {
     let relay = TestRelay::new().await;
     let admin = relay.admin();
-    let body = json!({"sender_name": "bob", "expires_at": in_seconds(3)});
+    let body = json!({"sender_name": "bob", "expires_at": in_seconds(6)});
     let made = admin.post("/api/keys", body).await.expect(201);
     let bob = admin.with_key(text(&made, "api_key"));
     bob.say("ops", "hello").await;
