@@ -254,3 +254,31 @@ async fn a_retry_after_the_message_was_deleted_posts_nothing() {
             .is_empty()
     );
 }
+
+#[tokio::test]
+async fn a_retry_after_the_channel_was_deleted_is_no_error_of_ours() {
+    let relay = TestRelay::new().await;
+    let admin = relay.admin();
+    let body = json!({"content": "x"});
+    post(&admin, "ops", "k", &body).send().await.expect(201);
+    admin.delete("/api/channels/ops").await.expect(204);
+    let again = post(&admin, "ops", "k", &body).send().await;
+    assert!(again.status() < 500, "{again:?}");
+
+    // Also once nothing is left of the channel.
+    let database = relay.database().connect().await;
+    harness::eventually("the channel is removed", || async {
+        let left = "select from channels where deleted_id is not null";
+        database
+            .query(left, &[])
+            .await
+            .unwrap()
+            .is_empty()
+            .then_some(())
+    })
+    .await;
+    for body in [&body, &json!({"content": "y"})] {
+        let again = post(&admin, "ops", "k", body).send().await;
+        assert!(again.status() < 500, "{again:?}");
+    }
+}
