@@ -263,7 +263,7 @@ async fn a_retry_after_the_channel_was_deleted_is_no_error_of_ours() {
     post(&admin, "ops", "k", &body).send().await.expect(201);
     admin.delete("/api/channels/ops").await.expect(204);
     let again = post(&admin, "ops", "k", &body).send().await;
-    assert!(again.status() < 500, "{again:?}");
+    assert!([200, 404].contains(&again.status()), "{again:?}");
 
     // Also once nothing is left of the channel.
     let database = relay.database().connect().await;
@@ -277,8 +277,7 @@ async fn a_retry_after_the_channel_was_deleted_is_no_error_of_ours() {
             .then_some(())
     })
     .await;
-    for body in [&body, &json!({"content": "y"})] {
-        let again = post(&admin, "ops", "k", body).send().await;
-        assert!(again.status() < 500, "{again:?}");
-    }
+    // The first message cannot be answered any more, so this one is the first.
+    let again = post(&admin, "ops", "k", &body).send().await.expect(201);
+    assert_replay(&post(&admin, "ops", "k", &body).send().await, &again);
 }
