@@ -82,7 +82,6 @@ async fn a_body_is_one_json_object() {
             b"{content:\"x\"}".to_vec(),
             b"content=x".to_vec(),
             b"\x00".to_vec(),
-            b"\xff\xfe".to_vec(),
             format!("[{good}]").into_bytes(),
             format!("{good}{good}").into_bytes(),
             format!("{good} x").into_bytes(),
