@@ -470,13 +470,13 @@ impl Group<'_, super::Post> {
                 messages::Appended::OtherBody => Some(PostOutcome::Mismatch),
                 messages::Appended::Earlier => {
                     let (id, seq) = (row.try_get("id")?, row.try_get("seq")?);
-                    let mut message = post.into_message(id, seq, time_in(row, "created_at")?);
+                    let mut message = post.as_message(id, seq, time_in(row, "created_at")?);
                     message.reply_count = row.try_get("reply_count")?;
                     Some(PostOutcome::Replayed(message))
                 }
                 messages::Appended::Posted => {
                     let (id, seq) = (row.try_get("id")?, row.try_get("seq")?);
-                    let message = post.into_message(id, seq, time_in(row, "created_at")?);
+                    let message = post.as_message(id, seq, time_in(row, "created_at")?);
                     let message = std::sync::Arc::new(message);
                     committed.events.push(Event {
                         team: post.team,

@@ -273,7 +273,7 @@ impl Store {
 
 impl Post {
     /// The message as it stands once Postgres has given it these.
-    pub(crate) fn into_message(&self, id: i64, seq: i64, created_at: Timestamp) -> Message {
+    pub(crate) fn as_message(&self, id: i64, seq: i64, created_at: Timestamp) -> Message {
         let NewMessage {
             content,
             mention,
