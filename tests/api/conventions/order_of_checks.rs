@@ -144,10 +144,11 @@ async fn input_comes_before_existence() {
 async fn quotas_come_after_input() {
     let relay = TestRelay::builder()
         .env("HANDOFF_KEYS_PER_TEAM", 1)
-        .env("HANDOFF_CHANNELS_PER_TEAM", 0)
+        .env("HANDOFF_CHANNELS_PER_TEAM", 1)
         .start()
         .await;
     let admin = relay.admin();
+    admin.say("only", "hello").await;
     admin
         .post("/api/keys", json!({}))
         .await

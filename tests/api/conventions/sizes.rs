@@ -242,9 +242,9 @@ async fn a_body_of_10_mb_is_refused_and_the_relay_lives_on() {
         "POST /api/channels/ops/messages HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\
          Authorization: Bearer {}\r\nContent-Length: 10000000\r\n\r\n{}",
         admin.key(),
-        "x".repeat(1 << 20)
+        "x".repeat((1 << 20) + 1)
     );
-    // Whoever sends a MiB and waits learns why.
+    // Whoever sends more than a MiB and waits learns why.
     let answer = relay.replica(0).raw(head).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     assert_eq!(

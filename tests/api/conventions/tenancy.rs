@@ -6,15 +6,17 @@ use serde_json::json;
 use crate::fixtures::{ack, channel_names, id, messages, page, refusal, set};
 use crate::routes::{Needs, ROUTES, Scene, answer, wide_relay};
 
-/// An answer in which names of the scene are told from nothing else.
+/// An answer without the names that the request itself gave.
 fn shape(answer: &Response, scene: &Scene) -> (u16, String) {
     let body = match answer.status() {
         200..300 => answer.text(),
-        _ => refusal(answer).to_string(),
+        _ => {
+            let id = format!("\"{}\"", scene.message);
+            refusal(answer).to_string().replace(&id, "ID")
+        }
     };
     let body = body
         .replace(&scene.channel, "CHANNEL")
-        .replace(&format!("\"{}\"", scene.message), "ID")
         .replace(&scene.key_hash, "HASH");
     (answer.status(), body)
 }
