@@ -31,6 +31,12 @@ pub(crate) fn download(report: &mut dyn FnMut(&str)) -> Result<Binaries, Error> 
         theseus::URL
     ));
     make_data_dir(&downloads)?;
+    // The library would panic.
+    if rustls_native_certs::load_native_certs().certs.is_empty() {
+        return Err(failed(
+            "this machine has no CA certificates (package ca-certificates)",
+        ));
+    }
     // A thread of its own: the caller's may belong to a runtime already.
     let fetched = thread::scope(|scope| scope.spawn(|| fetch(&downloads)).join());
     let bin = fetched.unwrap_or_else(|panic| resume_unwind(panic))?;
@@ -43,23 +49,26 @@ fn fetch(downloads: &Path) -> Result<std::path::PathBuf, Error> {
         .enable_all()
         .build()
         .context(|| "prepare a download".to_owned())?;
-    let failed = |reason: String| Error::Download {
-        url: theseus::URL,
-        reason,
-    };
     let wanted = VersionReq::parse(VERSION).expect("a constant that parses");
     runtime.block_on(async {
         let got = tokio::time::timeout(LIMIT, get_archive(theseus::URL, &wanted)).await;
         let (version, archive) = got
-            .map_err(|_| failed(format!("not done in {LIMIT:?}")))?
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|_| failed(&format!("not done in {LIMIT:?}")))?
+            .map_err(|error| failed(&error.to_string()))?;
         let target = downloads.join(format!("postgresql-{version}"));
         extract(theseus::URL, &archive, &target)
             .await
-            .map_err(|error| failed(format!("could not be unpacked: {error}")))?;
+            .map_err(|error| failed(&format!("could not be unpacked: {error}")))?;
         // Root's Postgres runs as somebody else.
         fs::set_permissions(&target, Permissions::from_mode(0o755))
             .context(|| format!("set the permissions of {}", target.display()))?;
         Ok(target.join("bin"))
     })
+}
+
+fn failed(reason: &str) -> Error {
+    Error::Download {
+        url: theseus::URL,
+        reason: reason.to_owned(),
+    }
 }

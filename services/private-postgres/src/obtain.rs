@@ -96,7 +96,7 @@ fn install(report: &mut dyn FnMut(&str)) -> Result<Binaries, Error> {
         });
     }
     report(&format!(
-        "Postgres is missing: installing it with {}, which may take a minute",
+        "Postgres is missing: installing it with {}, which may take some minutes",
         manager.program
     ));
     (manager.install)(&manager)?;

@@ -12,7 +12,9 @@ use std::{
     process::Command,
 };
 
-use handoff_private_postgres::{Ephemeral, Error, Listen, Mode, PrivatePostgres, Settings};
+use handoff_private_postgres::{
+    Durability, Ephemeral, Error, Listen, Mode, PrivatePostgres, Settings,
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, geteuid},
@@ -22,6 +24,18 @@ use support::{binaries, eventually, folder, lives, query, runtime};
 mod support;
 
 fn start(data_dir: &Path) -> PrivatePostgres {
+    PrivatePostgres::start(&settings(data_dir)).unwrap()
+}
+
+/// Like a cluster that is kept, but does not make a slow disk slower.
+fn settings(data_dir: &Path) -> Settings {
+    Settings {
+        durability: Durability::Disposable,
+        ..Settings::new(data_dir, binaries())
+    }
+}
+
+fn start_durable(data_dir: &Path) -> PrivatePostgres {
     PrivatePostgres::start(&Settings::new(data_dir, binaries())).unwrap()
 }
 
@@ -30,7 +44,7 @@ fn state_is_kept_between_runs() {
     let folder = folder();
     let data_dir = folder.path().join("data");
     {
-        let postgres = start(&data_dir);
+        let postgres = start_durable(&data_dir);
         postgres.create_database_if_missing("relay").unwrap();
         postgres.create_database_if_missing("relay").unwrap();
         query(
@@ -38,16 +52,16 @@ fn state_is_kept_between_runs() {
             "create table kept as select 'still here' as words",
         );
     }
-    let postgres = start(&data_dir);
+    let postgres = start_durable(&data_dir);
     postgres.create_database_if_missing("relay").unwrap();
     let words = query(&postgres.url("relay"), "select words from kept");
     assert_eq!(words.as_deref(), Some("still here"));
 }
 
 #[test]
-fn dropping_it_stops_it() {
+fn dropping_it_stops_it_cleanly() {
     let folder = folder();
-    let postgres = start(folder.path());
+    let postgres = start_durable(folder.path());
     let pid = postgres.pid().unwrap() as i32;
     assert!(lives(pid));
     drop(postgres);
@@ -101,7 +115,7 @@ fn text_is_utf8_and_sorts_by_bytes() {
 #[test]
 fn a_commit_waits_for_its_record_and_a_durable_one_for_the_disk() {
     let folder = folder();
-    let durable = start(folder.path());
+    let durable = start_durable(folder.path());
     let disposable = Ephemeral::start().unwrap();
     let setting = |postgres: &PrivatePostgres, name: &str| {
         query(&postgres.url("postgres"), &format!("show {name}")).unwrap()
@@ -185,7 +199,7 @@ fn nobody_else_gets_the_port_while_it_is_down() {
 fn a_folder_in_use_is_refused_with_the_process_that_uses_it() {
     let folder = folder();
     let first = start(folder.path());
-    let refused = PrivatePostgres::start(&Settings::new(folder.path(), binaries())).unwrap_err();
+    let refused = PrivatePostgres::start(&settings(folder.path())).unwrap_err();
     let message = refused.to_string();
     assert!(matches!(refused, Error::AlreadyRunning { .. }), "{message}");
     assert!(
@@ -256,7 +270,7 @@ fn data_of_another_major_version_are_left_alone() {
     drop(start(folder.path()));
     let version = folder.path().join("postgres/PG_VERSION");
     fs::write(&version, "14\n").unwrap();
-    let refused = PrivatePostgres::start(&Settings::new(folder.path(), binaries())).unwrap_err();
+    let refused = PrivatePostgres::start(&settings(folder.path())).unwrap_err();
     let message = refused.to_string();
     for part in [
         "written by Postgres 14",
@@ -275,7 +289,7 @@ fn what_postgres_says_is_in_the_error() {
             "shared_buffers".to_owned(),
             "as much as you like".to_owned(),
         )],
-        ..Settings::new(folder.path(), binaries())
+        ..settings(folder.path())
     };
     let message = PrivatePostgres::start(&settings).unwrap_err().to_string();
     for part in [
@@ -295,7 +309,7 @@ fn a_taken_port_is_an_error() {
     let folder = folder();
     let settings = Settings {
         listen: Listen::Loopback { port },
-        ..Settings::new(folder.path(), binaries())
+        ..settings(folder.path())
     };
     let message = PrivatePostgres::start(&settings).unwrap_err().to_string();
     assert!(message.contains(&format!("port {port}")), "{message}");
@@ -355,7 +369,7 @@ fn a_folder_that_its_user_cannot_reach_is_named() {
     let private = folder();
     fs::set_permissions(private.path(), fs::Permissions::from_mode(0o700)).unwrap();
     let data_dir = private.path().join("data");
-    let refused = PrivatePostgres::start(&Settings::new(&data_dir, binaries())).unwrap_err();
+    let refused = PrivatePostgres::start(&settings(&data_dir)).unwrap_err();
     let message = refused.to_string();
     assert!(matches!(refused, Error::Unreachable { .. }), "{message}");
     assert!(message.contains(data_dir.to_str().unwrap()), "{message}");

@@ -62,10 +62,16 @@ pub(crate) const MOVE: &str = "
     from drawn";
 
 /// The acks of a channel.
-pub const LIST: &str = "
+pub(crate) const LIST: &str = "
     select a.sender, a.last_read_id, a.acked_at
     from channels c
-    join acks a on a.team_id = $1 and a.channel_id = c.id
+    cross join lateral (
+        select a.sender, a.last_read_id, a.acked_at
+        from acks a
+        where a.team_id = $1 and a.channel_id = c.id
+        order by a.sender
+        offset 0
+    ) a
     where c.team_id = $1 and c.name = $2 and c.deleted_id is null
     order by a.sender";
 

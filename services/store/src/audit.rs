@@ -30,7 +30,7 @@ pub(crate) const APPEND: &str = "
     from drawn";
 
 /// A page after a cursor.
-pub const AFTER: &str = "
+pub(crate) const AFTER: &str = "
     select id, key_hash, sender, action, channel, denied_at
     from audit_log
     where team_id = $1 and id > $2
@@ -38,7 +38,7 @@ pub const AFTER: &str = "
     limit $3";
 
 /// The newest entries.
-pub const NEWEST: &str = "
+pub(crate) const NEWEST: &str = "
     select id, key_hash, sender, action, channel, denied_at
     from audit_log
     where team_id = $1

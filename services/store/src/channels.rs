@@ -12,18 +12,19 @@ pub(crate) const CREATE: &str = "
             as item (team_id, sequence, name, description, ord)
     ),
     looked_up as materialized (
-        select input.*,
-            exists (
-                select
-                from channels c
-                where c.team_id = input.team_id and c.name = input.name and c.deleted_id is null
-            ) as present,
-            (
-                select count(*)
-                from channels c
-                where c.team_id = input.team_id and c.deleted_id is null
-            ) as open
+        select input.*, standing.id is not null as present, team.open
         from input
+        left join lateral (
+            select c.id
+            from channels c
+            where c.team_id = input.team_id and c.name = input.name and c.deleted_id is null
+            limit 1
+        ) standing on true
+        cross join lateral (
+            select count(*) as open
+            from channels c
+            where c.team_id = input.team_id and c.deleted_id is null
+        ) team
     ),
     numbered as materialized (
         select looked_up.*,
@@ -81,29 +82,39 @@ pub(crate) const DELETE: &str = "
     from drawn";
 
 /// A team's channels, all or those named.
-pub const LIST: &str = "
+pub(crate) const LIST: &str = "
     select name, description, created_at
     from channels
     where team_id = $1 and deleted_id is null and ($2::text[] is null or name = any($2))
     order by name";
 
 /// One channel.
-pub const FIND: &str = "
+pub(crate) const FIND: &str = "
     select id, name, description, created_at
     from channels
     where team_id = $1 and name = $2 and deleted_id is null";
 
 /// The channels that have these names now.
-pub const RESOLVE: &str = "
+pub(crate) const RESOLVE: &str = "
     select c.id, c.name
     from unnest($2::text[]) as wanted (name)
-    join channels c on c.team_id = $1 and c.name = wanted.name and c.deleted_id is null";
+    cross join lateral (
+        select c.id, c.name
+        from channels c
+        where c.team_id = $1 and c.name = wanted.name and c.deleted_id is null
+        limit 1
+    ) c";
 
 /// Which of these channels were deleted.
-pub const DELETED: &str = "
+pub(crate) const DELETED: &str = "
     select c.id
     from unnest($2::bigint[]) as wanted (channel_id)
-    join channels c on c.team_id = $1 and c.id = wanted.channel_id
+    cross join lateral (
+        select c.id, c.deleted_id
+        from channels c
+        where c.team_id = $1 and c.id = wanted.channel_id
+        limit 1
+    ) c
     where c.deleted_id is not null";
 
 impl Store {

@@ -11,7 +11,7 @@ use tokio_postgres::{AsyncMessage, Client};
 ///
 /// Behind PgBouncer they count only where it passes them on (`ignore_startup_parameters` drops
 /// them); statements are right without them.
-pub const EXPLAINED_SETTINGS: &str = "-c enable_seqscan=off -c enable_bitmapscan=off \
+pub const PLANNER_SETTINGS: &str = "-c enable_seqscan=off -c enable_bitmapscan=off \
      -c enable_hashjoin=off -c enable_mergejoin=off -c plan_cache_mode=force_generic_plan \
      -c jit=off -c timezone=UTC -c client_min_messages=warning";
 
@@ -108,7 +108,7 @@ impl Drop for Discarded {
 
 fn options(session: &tokio_postgres::Config, more: &str) -> String {
     let own = session.get_options().unwrap_or_default();
-    format!("{own} {EXPLAINED_SETTINGS} {more}")
+    format!("{own} {PLANNER_SETTINGS} {more}")
 }
 
 pub(crate) fn control_plane(config: &StoreConfig) -> Result<sqlx::PgPool> {

@@ -63,7 +63,7 @@ impl SlotCommit {
 }
 
 /// Deletions in a range of IDs.
-const DELETED_MESSAGES: &str = "
+pub(crate) const DELETED_MESSAGES: &str = "
     select wanted.team_id, wanted.channel_id, deleted.deleted_id, deleted.id
     from unnest($1::bigint[], $2::bigint[]) as wanted (team_id, channel_id)
     cross join lateral (
@@ -76,15 +76,16 @@ const DELETED_MESSAGES: &str = "
     ) deleted";
 
 /// Which of these channels are deleted.
-const DELETED_CHANNELS: &str = "
+pub(crate) const DELETED_CHANNELS: &str = "
     select wanted.team_id, wanted.channel_id, deleted.deleted_id
     from unnest($1::bigint[], $2::bigint[]) as wanted (team_id, channel_id)
     cross join lateral (
         select c.deleted_id
         from channels c
         where c.team_id = wanted.team_id and c.id = wanted.channel_id
-            and c.deleted_id is not null
-    ) deleted";
+        limit 1
+    ) deleted
+    where deleted.deleted_id is not null";
 
 /// What a range of IDs holds for some channels.
 #[derive(Debug, Default)]

@@ -27,10 +27,11 @@ mod notifier;
 pub mod rate_limits;
 pub mod replicas;
 pub mod slots;
+pub mod statements;
 pub mod statuses;
 pub mod teams;
 
-pub use connection::{DataPlane, EXPLAINED_SETTINGS};
+pub use connection::{DataPlane, PLANNER_SETTINGS};
 pub use database_url::{DatabaseUrl, DatabaseUrlError};
 pub use error::{Error, Result};
 pub use notifier::Notifier;

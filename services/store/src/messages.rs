@@ -15,6 +15,10 @@ use tokio_postgres::{Row, types::ToSql};
 /// cursor depends on (guarantee G2), and lets the newest row of a channel tell its next `seq`.
 /// Everything is looked up by itself (`limit 1` keeps the planner from joining whole tables), and
 /// IDs are drawn from rows already in order.
+///
+/// Here and below, `coalesce(deleted_id, 0) = 0` says that a message stands without offering the
+/// planner the partial indexes: on a table that was empty a moment ago they look as good as the
+/// primary key, and would be walked in whole once it has grown.
 pub(crate) const APPEND: &str = "
     with input as materialized (
         select item.*
@@ -46,17 +50,21 @@ pub(crate) const APPEND: &str = "
             select m.id
             from messages m
             where m.team_id = input.team_id and m.channel_id = channel.channel_id
-                and m.id = input.thread_id and m.deleted_id is null
+                and m.id = input.thread_id and coalesce(m.deleted_id, 0) = 0
             limit 1
         ) parent on true
         left join lateral (
-            select i.message_id, i.body_hash = input.body_hash as same_body,
-                m.seq, m.created_at, m.reply_count
+            select i.channel_id, i.message_id, i.body_hash = input.body_hash as same_body
             from idempotency i
-            join messages m on m.team_id = i.team_id and m.channel_id = i.channel_id
-                and m.id = i.message_id
             where i.team_id = input.team_id and i.key_hash = input.key_hash
                 and i.idempotency_key = input.idempotency_key
+            limit 1
+        ) retried on true
+        left join lateral (
+            select m.id as message_id, retried.same_body, m.seq, m.created_at, m.reply_count
+            from messages m
+            where m.team_id = input.team_id and m.channel_id = retried.channel_id
+                and m.id = retried.message_id
             limit 1
         ) earlier on true
     ),
@@ -164,11 +172,16 @@ pub(crate) const DELETE: &str = "
         select input.*, message.channel_id, message.mention, message.thread_id
         from input
         left join lateral (
-            select m.channel_id, m.mention, m.thread_id
+            select c.id
             from channels c
-            join messages m on m.team_id = c.team_id and m.channel_id = c.id
-                and m.id = input.message_id and m.deleted_id is null
             where c.team_id = input.team_id and c.name = input.channel and c.deleted_id is null
+            limit 1
+        ) channel on true
+        left join lateral (
+            select m.channel_id, m.mention, m.thread_id
+            from messages m
+            where m.team_id = input.team_id and m.channel_id = channel.id
+                and m.id = input.message_id and coalesce(m.deleted_id, 0) = 0
             limit 1
         ) message on true
         order by ord
@@ -214,7 +227,12 @@ pub(crate) const IN_RANGE: &str = concat!(
     from (
         select w.team_id, w.channel_id, c.name as channel
         from unnest($1::bigint[], $2::bigint[]) as w (team_id, channel_id)
-        join channels c on c.team_id = w.team_id and c.id = w.channel_id
+        cross join lateral (
+            select c.name
+            from channels c
+            where c.team_id = w.team_id and c.id = w.channel_id
+            limit 1
+        ) c
     ) wanted
     cross join lateral (
         select ",
@@ -222,7 +240,7 @@ pub(crate) const IN_RANGE: &str = concat!(
     "
         from messages m
         where m.team_id = wanted.team_id and m.channel_id = wanted.channel_id
-            and m.id > $3 and m.id <= $4 and m.deleted_id is null
+            and m.id > $3 and m.id <= $4 and coalesce(m.deleted_id, 0) = 0
         order by m.id
         limit $5
     ) message"
@@ -230,18 +248,23 @@ pub(crate) const IN_RANGE: &str = concat!(
 
 /// A page over several channels of a team, for a stream whose cursor is older than what memory
 /// holds.
-pub const STREAM_PAGE: &str = concat!(
+pub(crate) const STREAM_PAGE: &str = concat!(
     "
     select c.name as channel, message.*
     from unnest($2::bigint[]) as wanted (channel_id)
-    join channels c on c.team_id = $1 and c.id = wanted.channel_id and c.deleted_id is null
+    cross join lateral (
+        select c.name
+        from channels c
+        where c.team_id = $1 and c.id = wanted.channel_id and coalesce(c.deleted_id, 0) = 0
+        limit 1
+    ) c
     cross join lateral (
         select ",
     columns!(),
     "
         from messages m
         where m.team_id = $1 and m.channel_id = wanted.channel_id and m.id > $3 and m.id <= $4
-            and m.deleted_id is null
+            and coalesce(m.deleted_id, 0) = 0
         order by m.id
         limit $5
     ) message
@@ -250,7 +273,7 @@ pub const STREAM_PAGE: &str = concat!(
 );
 
 /// Reads what a caller hasn't acknowledged.
-pub const UNREAD: &str = concat!(
+pub(crate) const UNREAD: &str = concat!(
     "
     select c.name as channel, cursor.last_read_id, message.*
     from channels c
@@ -265,7 +288,7 @@ pub const UNREAD: &str = concat!(
     "
         from messages m
         where m.team_id = $1 and m.channel_id = c.id and m.id > cursor.last_read_id
-            and m.deleted_id is null
+            and coalesce(m.deleted_id, 0) = 0
         order by m.id
         limit $4
     ) message on true
@@ -274,21 +297,26 @@ pub const UNREAD: &str = concat!(
 );
 
 /// Reads one message.
-pub const FIND: &str = concat!(
+pub(crate) const FIND: &str = concat!(
     "
-    select c.name as channel, ",
+    select c.name as channel, message.*
+    from channels c
+    cross join lateral (
+        select ",
     columns!(),
     "
-    from channels c
-    join messages m on m.team_id = c.team_id and m.channel_id = c.id and m.id = $3
-        and m.deleted_id is null
+        from messages m
+        where m.team_id = $1 and m.channel_id = c.id and m.id = $3
+            and coalesce(m.deleted_id, 0) = 0
+        limit 1
+    ) message
     where c.team_id = $1 and c.name = $2 and c.deleted_id is null"
 );
 
 /// The statement that reads a page of a channel with these filters, from the index that the most
 /// selective one has. Its parameters: team, channel, cursor, limit, then the filters in the order
 /// mention, sender, thread.
-pub fn page_statement(filter: &MessageFilter, newest: bool) -> String {
+pub(crate) fn page_statement(filter: &MessageFilter, newest: bool) -> String {
     let mut next = 5;
     let mut condition = |column: &str| {
         next += 1;
@@ -304,34 +332,53 @@ pub fn page_statement(filter: &MessageFilter, newest: bool) -> String {
         .thread_id
         .map(|_| condition("m.thread_id"))
         .unwrap_or_default();
-    let (from, id) = match by_mention {
-        Some(by_mention) => (
-            format!(
-                "mentions n
-                    join messages m on m.team_id = $1 and m.channel_id = c.id and m.id = n.id
-                    where n.team_id = $1 and n.channel_id = c.id{by_mention}"
-            ),
-            "n.id",
+    let (comparison, order) = if newest { ("<=", "desc") } else { (">", "asc") };
+    // With a filter the partial indexes are the ones wanted.
+    let stands = match (&filter.sender, &filter.thread_id) {
+        (None, None) => "coalesce(m.deleted_id, 0) = 0",
+        _ => "m.deleted_id is null",
+    };
+    let page = match by_mention {
+        // The fences (`offset 0`, `limit 1`) make the mentions lead: they are the fewer.
+        Some(by_mention) => format!(
+            "select m.*
+            from (
+                select n.id
+                from mentions n
+                where n.team_id = $1 and n.channel_id = c.id{by_mention}
+                    and n.id {comparison} $3
+                order by n.id {order}
+                offset 0
+            ) n
+            cross join lateral (
+                select {columns}
+                from messages m
+                where m.team_id = $1 and m.channel_id = c.id and m.id = n.id
+                    and coalesce(m.deleted_id, 0) = 0{by_sender}{by_thread}
+                limit 1
+            ) m
+            order by n.id {order}
+            limit $4",
+            columns = columns!(),
         ),
-        None => (
-            "messages m where m.team_id = $1 and m.channel_id = c.id".to_owned(),
-            "m.id",
+        None => format!(
+            "select {columns}
+            from messages m
+            where m.team_id = $1 and m.channel_id = c.id and m.id {comparison} $3
+                and {stands}{by_sender}{by_thread}
+            order by m.id {order}
+            limit $4",
+            columns = columns!(),
         ),
     };
-    let (comparison, order) = if newest { ("<=", "desc") } else { (">", "asc") };
     format!(
         "select c.name as channel, message.*
         from channels c
         cross join lateral (
-            select {columns}
-            from {from}{by_sender}{by_thread}
-                and {id} {comparison} $3 and m.deleted_id is null
-            order by {id} {order}
-            limit $4
+            {page}
         ) message
         where c.team_id = $1 and c.name = $2 and c.deleted_id is null
-        order by message.id {order}",
-        columns = columns!(),
+        order by message.id {order}"
     )
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Takes from buckets' budgets: in a window that has ended, a new one begins. Buckets come in
 /// ascending order, so that two replicas never wait for each other in a circle.
-pub const TAKE: &str = "
+pub(crate) const TAKE: &str = "
     insert into rate_limits as r (bucket, window_started_at, used, granted)
     select t.bucket, clock_timestamp(), least(t.wanted, $3::bigint), least(t.wanted, $3::bigint)
     from unnest($1::bytea[], $2::bigint[]) as t (bucket, wanted)

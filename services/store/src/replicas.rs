@@ -43,7 +43,7 @@ const LIVE: &str = "
     where heartbeat_at > clock_timestamp() - interval '5 seconds'";
 
 /// Streams of a key that other live replicas hold open.
-pub const STREAMS_ELSEWHERE: &str = "
+pub(crate) const STREAMS_ELSEWHERE: &str = "
     select coalesce(sum(s.streams), 0)::bigint
     from replica_streams s
     join replicas r on r.id = s.replica_id

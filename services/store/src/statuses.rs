@@ -69,11 +69,15 @@ pub(crate) const DELETE: &str = "
             row_number() over (partition by input.team_id, channel, input.key order by ord) as nth
         from input
         left join lateral (
-            select s.channel_id
+            select c.id
             from channels c
-            join status_entries s on s.team_id = c.team_id and s.channel_id = c.id
-                and s.key = input.key
             where c.team_id = input.team_id and c.name = input.channel and c.deleted_id is null
+            limit 1
+        ) channel on true
+        left join lateral (
+            select s.channel_id
+            from status_entries s
+            where s.team_id = input.team_id and s.channel_id = channel.id and s.key = input.key
             limit 1
         ) entry on true
         order by ord
@@ -101,7 +105,7 @@ pub(crate) const DELETE: &str = "
     from drawn";
 
 /// Entries over a team's channels: all channels or those named, all keys or one.
-pub const LIST: &str = "
+pub(crate) const LIST: &str = "
     select c.name as channel, s.key, s.value, s.updated_by, s.updated_at
     from channels c
     cross join lateral (
@@ -114,7 +118,7 @@ pub const LIST: &str = "
     order by c.name, s.key";
 
 /// A page of changes after a cursor.
-pub const CHANGES_AFTER: &str = "
+pub(crate) const CHANGES_AFTER: &str = "
     select change.*
     from channels c
     cross join lateral (
@@ -128,7 +132,7 @@ pub const CHANGES_AFTER: &str = "
     order by change.id";
 
 /// The newest changes.
-pub const NEWEST_CHANGES: &str = "
+pub(crate) const NEWEST_CHANGES: &str = "
     select change.*
     from channels c
     cross join lateral (
