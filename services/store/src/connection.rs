@@ -64,10 +64,12 @@ impl DataPlane {
         let borrowed = client.0.as_ref().ok_or(Error::Overloaded)?;
         let answer = tokio::time::timeout(READ_TIMEOUT, statements(borrowed)).await;
         match answer {
-            Ok(answer) => {
+            Ok(Ok(answer)) => {
                 client.give_back();
-                Ok(answer?)
+                Ok(answer)
             }
+            // It may have been inside a transaction, which nobody else must find open.
+            Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(Error::unavailable("no answer in time")),
         }
     }

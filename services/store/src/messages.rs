@@ -73,6 +73,8 @@ pub(crate) const APPEND: &str = "
             case
                 when earlier_id is not null and same_body then 3
                 when earlier_id is not null then 4
+                -- Not 1: a reply that is refused must not open its channel.
+                when channel_id is null and thread_id is not null then 2
                 when channel_id is null then 1
                 when thread_id is not null and parent_id is null then 2
                 else 0
@@ -112,6 +114,10 @@ pub(crate) const APPEND: &str = "
         select team_id, key_hash, idempotency_key, body_hash, channel_id, id, created_at
         from drawn
         where outcome = 0 and idempotency_key is not null
+        -- One that stands here names a message that was removed with its channel.
+        on conflict (team_id, key_hash, idempotency_key) do update
+        set body_hash = excluded.body_hash, channel_id = excluded.channel_id,
+            message_id = excluded.message_id, created_at = excluded.created_at
     ),
     counted as (
         update messages parent
