@@ -15,8 +15,14 @@ fn permissions() -> Vec<(&'static str, Value)> {
         ("builder", json!({"build": "write", "deploy": "read"})),
         ("reviewer", json!({"review": "write", "build": "read"})),
         ("deployer", json!({"deploy": "write", "build": "read"})),
-        ("monitor", json!({"monitoring": "write", "build": "read", "deploy": "read"})),
-        ("qa", json!({"review": "write", "build": "read", "deploy": "read"})),
+        (
+            "monitor",
+            json!({"monitoring": "write", "build": "read", "deploy": "read"}),
+        ),
+        (
+            "qa",
+            json!({"review": "write", "build": "read", "deploy": "read"}),
+        ),
         ("notifier", json!({"*": "read"})),
     ]
 }
@@ -38,25 +44,42 @@ impl Worker {
 
     async fn set_status(&self, channel: &str, key: &str, value: &str) {
         let body = json!({"key": key, "value": value});
-        let set = self.agent.put(format!("/api/channels/{channel}/status"), body).await;
+        let set = self
+            .agent
+            .put(format!("/api/channels/{channel}/status"), body)
+            .await;
         let set = set.expect(200);
         assert_eq!(set["updated_by"], self.agent.sender());
     }
 
     async fn ack(&self, channel: &str, message: &Value) {
         let body = json!({"last_read_id": message["id"]});
-        let acked = self.agent.post(format!("/api/channels/{channel}/ack"), body).await;
+        let acked = self
+            .agent
+            .post(format!("/api/channels/{channel}/ack"), body)
+            .await;
         let acked = acked.expect(200);
         assert_eq!(acked["last_read_id"], message["id"]);
-        let unread = self.agent.get(format!("/api/channels/{channel}/unread")).await.expect(200);
+        let unread = self
+            .agent
+            .get(format!("/api/channels/{channel}/unread"))
+            .await
+            .expect(200);
         let unread = unread["messages"].as_array().unwrap();
-        assert!(unread.iter().all(|left| id(left) > id(message)), "read is read");
+        assert!(
+            unread.iter().all(|left| id(left) > id(message)),
+            "read is read"
+        );
     }
 
     /// Tries what it must not do.
     async fn must_not(&self, method: Method, path: &str, body: Value) {
         let line = format!("{method} {}", path.split('?').next().unwrap());
-        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
         let answer: Response = self.agent.send(method, path, body).await;
         answer.refused(403, "FORBIDDEN");
         let channel = match path.strip_prefix("/api/channels/") {
@@ -69,9 +92,15 @@ impl Worker {
     /// Tries every operation of a level in a channel.
     async fn must_not_read(&self, channel: &str) {
         let path = |rest: &str| format!("/api/channels/{channel}/{rest}");
-        for rest in
-            ["messages", "stream", "acks", "unread", "status", "status/changes", "threads/1"]
-        {
+        for rest in [
+            "messages",
+            "stream",
+            "acks",
+            "unread",
+            "status",
+            "status/changes",
+            "threads/1",
+        ] {
             self.must_not(Method::GET, &path(rest), Value::Null).await;
         }
         self.must_not_write(channel).await;
@@ -80,8 +109,14 @@ impl Worker {
     async fn must_not_write(&self, channel: &str) {
         let path = |rest: &str| format!("/api/channels/{channel}/{rest}");
         let status = json!({"key": "health", "value": "mine now"});
-        self.must_not(Method::POST, &path("messages"), json!({"content": "mine now"})).await;
-        self.must_not(Method::POST, &path("ack"), json!({"last_read_id": "1"})).await;
+        self.must_not(
+            Method::POST,
+            &path("messages"),
+            json!({"content": "mine now"}),
+        )
+        .await;
+        self.must_not(Method::POST, &path("ack"), json!({"last_read_id": "1"}))
+            .await;
         self.must_not(Method::PUT, &path("status"), status).await;
         self.must_not_administer(channel).await;
     }
@@ -89,20 +124,29 @@ impl Worker {
     async fn must_not_administer(&self, channel: &str) {
         let path = format!("/api/channels/{channel}");
         self.must_not(Method::DELETE, &path, Value::Null).await;
-        self.must_not(Method::DELETE, &format!("{path}/messages/1"), Value::Null).await;
-        self.must_not(Method::DELETE, &format!("{path}/status/health"), Value::Null).await;
+        self.must_not(Method::DELETE, &format!("{path}/messages/1"), Value::Null)
+            .await;
+        self.must_not(
+            Method::DELETE,
+            &format!("{path}/status/health"),
+            Value::Null,
+        )
+        .await;
     }
 
     async fn must_not_run_the_team(&self) {
         let hash = self.agent.key_hash();
         let all = json!({"permissions": {"*": "admin"}});
-        self.must_not(Method::PUT, &format!("/api/keys/{hash}/permissions"), all).await;
-        self.must_not(Method::DELETE, &format!("/api/keys/{hash}"), Value::Null).await;
+        self.must_not(Method::PUT, &format!("/api/keys/{hash}/permissions"), all)
+            .await;
+        self.must_not(Method::DELETE, &format!("/api/keys/{hash}"), Value::Null)
+            .await;
         let key = json!({"sender_name": "orchestrator"});
         self.must_not(Method::POST, "/api/keys", key).await;
         self.must_not(Method::GET, "/api/keys", Value::Null).await;
         self.must_not(Method::GET, "/api/audit", Value::Null).await;
-        self.must_not(Method::POST, "/api/channels", json!({"name": "secret"})).await;
+        self.must_not(Method::POST, "/api/channels", json!({"name": "secret"}))
+            .await;
     }
 }
 
@@ -122,8 +166,7 @@ async fn heard(stream: &mut EventStream, sender: &str, start: &str) -> Value {
 
 /// Kicks off, and watches for the end.
 async fn orchestrate(worker: &Worker, stream: &mut EventStream) -> Value {
-    let kick_off =
-        json!({"content": format!("build {VERSION}, please"), "mention": "builder"});
+    let kick_off = json!({"content": format!("build {VERSION}, please"), "mention": "builder"});
     let kick_off = worker.post("build", kick_off).await;
     worker.set_status("build", "phase", "requested").await;
     heard(stream, "builder", "built").await;
@@ -142,9 +185,8 @@ async fn orchestrate(worker: &Worker, stream: &mut EventStream) -> Value {
     while !awaited.is_empty() {
         let message = stream.next().await.data;
         let content = message["content"].as_str().unwrap();
-        awaited.retain(|(sender, start)| {
-            message["sender"] != *sender || !content.starts_with(start)
-        });
+        awaited
+            .retain(|(sender, start)| message["sender"] != *sender || !content.starts_with(start));
         last = id(&message);
     }
     let done = json!({"content": format!("{VERSION} is out"), "thread_id": kick_off["id"]});
@@ -158,7 +200,11 @@ async fn orchestrate(worker: &Worker, stream: &mut EventStream) -> Value {
 async fn build(worker: &Worker, stream: &mut EventStream) {
     let asked = heard(stream, "orchestrator", "build ").await;
     assert_eq!(asked["mention"], "builder");
-    let mine = worker.agent.get("/api/channels/build/messages?mention=builder").await.expect(200);
+    let mine = worker
+        .agent
+        .get("/api/channels/build/messages?mention=builder")
+        .await
+        .expect(200);
     assert_eq!(mine["messages"][0]["id"], asked["id"]);
     worker.ack("build", &asked).await;
     worker.set_status("build", "phase", "building").await;
@@ -174,10 +220,17 @@ async fn build(worker: &Worker, stream: &mut EventStream) {
 /// Reads what was built, and approves.
 async fn review(worker: &Worker, stream: &mut EventStream) {
     let built = heard(stream, "builder", "built").await;
-    let path = format!("/api/channels/build/threads/{}", built["thread_id"].as_str().unwrap());
+    let path = format!(
+        "/api/channels/build/threads/{}",
+        built["thread_id"].as_str().unwrap()
+    );
     let thread = worker.agent.get(path).await.expect(200);
     assert_eq!(thread["parent"]["sender"], "orchestrator");
-    assert_eq!(thread["replies"].as_array().unwrap().len(), 4, "three steps and the result");
+    assert_eq!(
+        thread["replies"].as_array().unwrap().len(),
+        4,
+        "three steps and the result"
+    );
     let verdict = json!({"content": format!("approved {VERSION}"), "mention": "orchestrator"});
     worker.post("review", verdict).await;
 }
@@ -188,7 +241,10 @@ async fn deploy(worker: &Worker, stream: &mut EventStream) {
     assert_eq!(order["mention"], "deployer");
     // The artifact's name is set after the message that made this happen was posted.
     let artifact = harness::eventually("the artifact has a name", || async {
-        let status = worker.agent.get("/api/channels/build/status?key=artifact").await;
+        let status = worker
+            .agent
+            .get("/api/channels/build/status?key=artifact")
+            .await;
         Some(status.expect(200)[0]["value"].as_str()?.to_owned())
     })
     .await;
@@ -202,7 +258,11 @@ async fn deploy(worker: &Worker, stream: &mut EventStream) {
 async fn monitor(worker: &Worker, stream: &mut EventStream) {
     let check = heard(stream, "orchestrator", "check health").await;
     assert_eq!(check["channel"], "monitoring");
-    let running = worker.agent.get("/api/status?key=running").await.expect(200);
+    let running = worker
+        .agent
+        .get("/api/status?key=running")
+        .await
+        .expect(200);
     assert_eq!(running[0]["channel"], "deploy");
     worker.set_status("monitoring", "health", "green").await;
     let healthy = json!({
@@ -288,21 +348,42 @@ async fn g2_g3_g4_seven_agents_run_a_pipeline_over_three_replicas() {
     let mut workers = BTreeMap::new();
     for (n, (sender, permissions)) in permissions().into_iter().enumerate() {
         let agent = admin.new_key(sender, permissions).await.on(n % 3);
-        workers.insert(sender, Worker { agent, denied: Mutex::default() });
+        workers.insert(
+            sender,
+            Worker {
+                agent,
+                denied: Mutex::default(),
+            },
+        );
     }
     for channel in CHANNELS {
-        admin.post("/api/channels", json!({"name": channel})).await.expect(201);
+        admin
+            .post("/api/channels", json!({"name": channel}))
+            .await
+            .expect(201);
     }
 
     // Each listens to what it may read, before anything happens.
     let worker = |name: &str| &workers[name];
     let listen = async |name: &str, channels: &str| {
-        worker(name).agent.stream(format!("/api/stream?channels={channels}")).await
+        worker(name)
+            .agent
+            .stream(format!("/api/stream?channels={channels}"))
+            .await
     };
     let mut for_orchestrator = listen("orchestrator", "build,deploy,monitoring,review").await;
-    let mut for_builder = worker("builder").agent.stream("/api/channels/build/stream").await;
-    let mut for_reviewer = worker("reviewer").agent.stream("/api/channels/build/stream").await;
-    let mut for_deployer = worker("deployer").agent.stream("/api/channels/deploy/stream").await;
+    let mut for_builder = worker("builder")
+        .agent
+        .stream("/api/channels/build/stream")
+        .await;
+    let mut for_reviewer = worker("reviewer")
+        .agent
+        .stream("/api/channels/build/stream")
+        .await;
+    let mut for_deployer = worker("deployer")
+        .agent
+        .stream("/api/channels/deploy/stream")
+        .await;
     let mut for_monitor = listen("monitor", "monitoring,build,deploy").await;
     let mut for_qa = listen("qa", "review,build,deploy").await;
     let mut for_notifier = listen("notifier", "build,deploy,monitoring,review").await;
@@ -320,16 +401,24 @@ async fn g2_g3_g4_seven_agents_run_a_pipeline_over_three_replicas() {
         (kick_off, seen)
     };
     let trespasses = futures_util::future::join_all(workers.values().map(trespass));
-    let ((kick_off, seen), _) =
-        within("the pipeline runs to its end", async { tokio::join!(pipeline, trespasses) }).await;
+    let ((kick_off, seen), _) = within("the pipeline runs to its end", async {
+        tokio::join!(pipeline, trespasses)
+    })
+    .await;
 
     the_notifier_saw_the_whole_story(&admin, &seen).await;
     what_stands_in_the_end(&relay, &kick_off).await;
     every_attempt_is_in_the_audit_log(&admin, &workers).await;
 
     let stranger = relay.signup("another team", "orchestrator").await;
-    assert_eq!(stranger.on(1).get("/api/status").await.expect(200), json!([]));
-    assert_eq!(stranger.on(1).get("/api/audit").await.expect(200)["entries"], json!([]));
+    assert_eq!(
+        stranger.on(1).get("/api/status").await.expect(200),
+        json!([])
+    );
+    assert_eq!(
+        stranger.on(1).get("/api/audit").await.expect(200)["entries"],
+        json!([])
+    );
 }
 
 /// It saw every message of the team, in the order in which they stand.
@@ -339,19 +428,37 @@ async fn the_notifier_saw_the_whole_story(admin: &Agent, seen: &[Value]) {
         let path = format!("/api/channels/{channel}/messages?after_id=0&limit=100");
         let page = admin.get(path).await.expect(200);
         let messages = page["messages"].as_array().unwrap();
-        let seqs: Vec<u64> = messages.iter().map(|m| m["seq"].as_u64().unwrap()).collect();
+        let seqs: Vec<u64> = messages
+            .iter()
+            .map(|m| m["seq"].as_u64().unwrap())
+            .collect();
         assert_eq!(seqs, (1..=messages.len() as u64).collect::<Vec<u64>>());
-        story.extend(messages.iter().map(|message| (id(message), message["content"].clone())));
+        story.extend(
+            messages
+                .iter()
+                .map(|message| (id(message), message["content"].clone())),
+        );
     }
     story.sort_by_key(|(id, _)| *id);
-    let seen: Vec<_> =
-        seen.iter().map(|message| (id(message), message["content"].clone())).collect();
+    let seen: Vec<_> = seen
+        .iter()
+        .map(|message| (id(message), message["content"].clone()))
+        .collect();
     assert_eq!(seen, story);
 
     // Cause comes before effect.
     let starts = [
-        "build ", "step 1", "step 2", "step 3", "built", "approved", "deploy ", "deployed",
-        "check health", "healthy", "v1.4.0 is out",
+        "build ",
+        "step 1",
+        "step 2",
+        "step 3",
+        "built",
+        "approved",
+        "deploy ",
+        "deployed",
+        "check health",
+        "healthy",
+        "v1.4.0 is out",
     ];
     let positions: Vec<usize> = starts
         .iter()
@@ -369,7 +476,10 @@ async fn the_notifier_saw_the_whole_story(admin: &Agent, seen: &[Value]) {
 async fn what_stands_in_the_end(relay: &TestRelay, kick_off: &Value) {
     for replica in 0..3 {
         let admin = relay.admin().on(replica);
-        let path = format!("/api/channels/build/threads/{}", kick_off["id"].as_str().unwrap());
+        let path = format!(
+            "/api/channels/build/threads/{}",
+            kick_off["id"].as_str().unwrap()
+        );
         let thread = admin.get(path).await.expect(200);
         assert_eq!(thread["parent"]["reply_count"], 5);
         assert_eq!(thread["replies"][4]["sender"], "orchestrator");
@@ -381,11 +491,21 @@ async fn what_stands_in_the_end(relay: &TestRelay, kick_off: &Value) {
             .iter()
             .map(|entry| {
                 let text = |name: &str| entry[name].as_str().unwrap().to_owned();
-                (text("channel"), text("key"), text("value"), text("updated_by"))
+                (
+                    text("channel"),
+                    text("key"),
+                    text("value"),
+                    text("updated_by"),
+                )
             })
             .collect();
         let entry = |channel: &str, key: &str, value: &str, by: &str| {
-            (channel.to_owned(), key.to_owned(), value.to_owned(), by.to_owned())
+            (
+                channel.to_owned(),
+                key.to_owned(),
+                value.to_owned(),
+                by.to_owned(),
+            )
         };
         assert_eq!(
             status,
@@ -397,17 +517,26 @@ async fn what_stands_in_the_end(relay: &TestRelay, kick_off: &Value) {
             ]
         );
         let readers = async |channel: &str| {
-            let acks = admin.get(format!("/api/channels/{channel}/acks")).await.expect(200);
+            let acks = admin
+                .get(format!("/api/channels/{channel}/acks"))
+                .await
+                .expect(200);
             let acks = acks.as_array().unwrap().clone();
-            acks.into_iter().map(|ack| ack["sender"].clone()).collect::<Vec<_>>()
+            acks.into_iter()
+                .map(|ack| ack["sender"].clone())
+                .collect::<Vec<_>>()
         };
         assert_eq!(readers("build").await, ["builder"]);
         assert_eq!(readers("deploy").await, ["deployer"]);
         assert_eq!(readers("monitoring").await, ["monitor"]);
         assert_eq!(readers("review").await, ["qa"]);
         let channels = admin.get("/api/channels").await.expect(200);
-        let names: Vec<_> =
-            channels.as_array().unwrap().iter().map(|channel| channel["name"].clone()).collect();
+        let names: Vec<_> = channels
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|channel| channel["name"].clone())
+            .collect();
         assert_eq!(names, CHANNELS, "no attempt opened a channel");
     }
 }
@@ -416,8 +545,13 @@ async fn what_stands_in_the_end(relay: &TestRelay, kick_off: &Value) {
 async fn every_attempt_is_in_the_audit_log(admin: &Agent, workers: &BTreeMap<&str, Worker>) {
     let mut entries: Vec<Value> = Vec::new();
     loop {
-        let after = entries.last().map_or("0", |entry| entry["id"].as_str().unwrap());
-        let page = admin.get(format!("/api/audit?after_id={after}&limit=100")).await.expect(200);
+        let after = entries
+            .last()
+            .map_or("0", |entry| entry["id"].as_str().unwrap());
+        let page = admin
+            .get(format!("/api/audit?after_id={after}&limit=100"))
+            .await
+            .expect(200);
         entries.extend(page["entries"].as_array().unwrap().iter().cloned());
         if page["has_more"] == false {
             break;
@@ -430,11 +564,22 @@ async fn every_attempt_is_in_the_audit_log(admin: &Agent, workers: &BTreeMap<&st
         let sender = entry["sender_name"].as_str().unwrap();
         assert_eq!(entry["key_hash"], workers[sender].agent.key_hash());
         let text = |name: &str| entry[name].as_str().unwrap().to_owned();
-        logged.entry(sender.to_owned()).or_default().push((text("action"), text("channel")));
+        logged
+            .entry(sender.to_owned())
+            .or_default()
+            .push((text("action"), text("channel")));
     }
     for (sender, worker) in workers {
         let tried = worker.denied.lock().unwrap().clone();
-        assert_eq!(tried.is_empty(), *sender == "orchestrator", "{sender} tried something");
-        assert_eq!(logged.remove(*sender).unwrap_or_default(), tried, "what {sender} tried");
+        assert_eq!(
+            tried.is_empty(),
+            *sender == "orchestrator",
+            "{sender} tried something"
+        );
+        assert_eq!(
+            logged.remove(*sender).unwrap_or_default(),
+            tried,
+            "what {sender} tried"
+        );
     }
 }

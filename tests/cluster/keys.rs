@@ -20,7 +20,10 @@ async fn refused_soon(agent: &Agent, since: Instant, status: u16, code: &str) {
             return;
         }
         answer.expect(201);
-        assert!(asked < SOON, "{asked:?} after the change the key still works");
+        assert!(
+            asked < SOON,
+            "{asked:?} after the change the key still works"
+        );
     }
 }
 
@@ -35,7 +38,12 @@ async fn g5_a_revoked_key_is_refused_by_every_replica_and_its_streams_end() {
             // It is in every replica's memory.
             agent.on(replica).say("ops", "hello").await;
             streams.push(agent.on(replica).stream("/api/channels/ops/stream").await);
-            streams.push(agent.on(replica).stream("/api/stream?channels=ops,dev").await);
+            streams.push(
+                agent
+                    .on(replica)
+                    .stream("/api/stream?channels=ops,dev")
+                    .await,
+            );
         }
         let bystander = relay.agent("bystander", json!({"*": "read"})).await;
         let mut other_stream = bystander.on(1).stream("/api/channels/ops/stream").await;
@@ -52,7 +60,11 @@ async fn g5_a_revoked_key_is_refused_by_every_replica_and_its_streams_end() {
             stream.ended().await;
         }
         assert!(since.elapsed() < DEADLINE / 3, "the streams lived on");
-        admin.on(revoking).delete(&path).await.refused(404, "KEY_NOT_FOUND");
+        admin
+            .on(revoking)
+            .delete(&path)
+            .await
+            .refused(404, "KEY_NOT_FOUND");
 
         let marker = admin.say("ops", "for those who stay").await;
         while other_stream.next().await.data != marker {}
@@ -64,12 +76,19 @@ async fn g5_a_narrowed_key_is_narrow_on_every_replica_and_its_streams_end() {
     let relay = TestRelay::builder().replicas(2).start().await;
     let admin = relay.admin();
     for narrowing in 0..2 {
-        let agent = relay.agent("builder", json!({"ops": "write", "dev": "write"})).await;
+        let agent = relay
+            .agent("builder", json!({"ops": "write", "dev": "write"}))
+            .await;
         let mut streams = Vec::new();
         for replica in 0..2 {
             agent.on(replica).say("ops", "hello").await;
             streams.push(agent.on(replica).stream("/api/channels/ops/stream").await);
-            streams.push(agent.on(replica).stream("/api/stream?channels=ops,dev").await);
+            streams.push(
+                agent
+                    .on(replica)
+                    .stream("/api/stream?channels=ops,dev")
+                    .await,
+            );
         }
         let path = format!("/api/keys/{}/permissions", agent.key_hash());
         let narrow = json!({"permissions": {"ops": "read"}});
@@ -88,7 +107,11 @@ async fn g5_a_narrowed_key_is_narrow_on_every_replica_and_its_streams_end() {
         }
         // What is left of it works: it reads and streams, by new streams.
         for replica in 0..2 {
-            agent.on(replica).get("/api/channels/ops/messages").await.expect(200);
+            agent
+                .on(replica)
+                .get("/api/channels/ops/messages")
+                .await
+                .expect(200);
             let mut stream = agent.on(replica).stream("/api/channels/ops/stream").await;
             let posted = admin.on(1 - replica).say("ops", "still read").await;
             assert_eq!(stream.next().await.data, posted);
@@ -101,8 +124,12 @@ async fn g5_wider_permissions_hold_on_every_replica() {
     let relay = TestRelay::builder().replicas(2).start().await;
     let agent = relay.agent("reader", json!({"ops": "read"})).await;
     for replica in 0..2 {
-        let post = agent.on(replica).post("/api/channels/ops/messages", json!({"content": "x"}));
-        post.await.refused(403, "FORBIDDEN");
+        let body = json!({"content": "x"});
+        let post = agent
+            .on(replica)
+            .post("/api/channels/ops/messages", body)
+            .await;
+        post.refused(403, "FORBIDDEN");
     }
     let path = format!("/api/keys/{}/permissions", agent.key_hash());
     let wide = json!({"permissions": {"ops": "write"}});
@@ -111,7 +138,10 @@ async fn g5_wider_permissions_hold_on_every_replica() {
     agent.say("ops", "at once here").await;
     loop {
         let asked = since.elapsed();
-        let post = agent.on(1).post("/api/channels/ops/messages", json!({"content": "x"})).await;
+        let post = agent
+            .on(1)
+            .post("/api/channels/ops/messages", json!({"content": "x"}))
+            .await;
         if post.status() == 201 {
             break;
         }
@@ -142,8 +172,11 @@ async fn open_streams(agent: &Agent, count: usize) -> Vec<EventStream> {
 
 #[tokio::test]
 async fn g7_the_limit_of_streams_holds_over_the_fleet() {
-    let relay =
-        TestRelay::builder().replicas(2).env("HANDOFF_STREAMS_PER_KEY", 4).start().await;
+    let relay = TestRelay::builder()
+        .replicas(2)
+        .env("HANDOFF_STREAMS_PER_KEY", 4)
+        .start()
+        .await;
     let agent = relay.agent("streamer", json!({"ops": "read"})).await;
 
     // On one replica: exact, at once, also for a slot whose client has gone.

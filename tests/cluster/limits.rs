@@ -22,7 +22,11 @@ async fn relay() -> TestRelay {
 /// One request; whether it was within the limit.
 async fn allowed(agent: &Agent) -> bool {
     let answer = agent.get("/api/channels/ops/messages").await;
-    let header = |name| answer.header(name).map(|value| value.parse::<usize>().unwrap());
+    let header = |name| {
+        answer
+            .header(name)
+            .map(|value| value.parse::<usize>().unwrap())
+    };
     assert_eq!(header("x-ratelimit-limit"), Some(LIMIT));
     if answer.status() == 200 {
         assert!(header("x-ratelimit-remaining").is_some_and(|remaining| remaining < LIMIT));
@@ -30,7 +34,10 @@ async fn allowed(agent: &Agent) -> bool {
     }
     answer.refused(429, "RATE_LIMITED");
     assert_eq!(header("x-ratelimit-remaining"), Some(0));
-    assert!(header("retry-after").is_some_and(|seconds| seconds >= 1), "{answer:?}");
+    assert!(
+        header("retry-after").is_some_and(|seconds| seconds >= 1),
+        "{answer:?}"
+    );
     false
 }
 
@@ -72,9 +79,15 @@ async fn g7_the_limit_holds_over_two_replicas_together() {
     // A burst of the whole limit, and then what comes in with time.
     let windows = began.elapsed().as_secs_f64() / WINDOW.as_secs_f64() + 1.0;
     let most = (windows * LIMIT as f64 * 1.15) as usize;
-    assert!(within <= most, "{within} requests in {windows:.1} windows of {LIMIT}");
+    assert!(
+        within <= most,
+        "{within} requests in {windows:.1} windows of {LIMIT}"
+    );
     let least = 2 * LIMIT;
-    assert!(within >= least, "only {within} requests in {windows:.1} windows of {LIMIT}");
+    assert!(
+        within >= least,
+        "only {within} requests in {windows:.1} windows of {LIMIT}"
+    );
 }
 
 #[tokio::test]

@@ -12,7 +12,11 @@ use serde_json::json;
 #[track_caller]
 fn assert_flawless(history: &History, writes: usize) {
     history.assert_sound();
-    assert_eq!(history.unknown(), 0, "a write was answered 5xx or not at all");
+    assert_eq!(
+        history.unknown(),
+        0,
+        "a write was answered 5xx or not at all"
+    );
     assert_eq!(history.writes.len(), writes);
     assert_eq!(history.table.len(), writes);
 }
@@ -28,7 +32,10 @@ async fn g2_g3_sixteen_posters_on_one_channel_through_two_replicas() {
         load.follow("ops", None, seat);
         load.follow("ops", Some("0"), seat);
     }
-    load.write(Writing { each: Some(75), ..Writing::to(&["ops"]) });
+    load.write(Writing {
+        each: Some(75),
+        ..Writing::to(&["ops"])
+    });
     load.written().await;
     assert_eq!(load.resumed(), 0, "no stream ends while nothing is wrong");
     assert_flawless(&load.finish().await, 16 * 75);
@@ -45,9 +52,17 @@ async fn g2_status_changes_and_messages_of_a_team_share_one_order() {
     load.walk("build", Kind::Message, 20);
     load.follow("build", Some("0"), 1);
     let channels = ["build", "deploy"];
-    let statuses = Writing { kind: Kind::Status, each: Some(40), ..Writing::to(&channels) };
+    let statuses = Writing {
+        kind: Kind::Status,
+        each: Some(40),
+        ..Writing::to(&channels)
+    };
     load.write(statuses);
-    load.write(Writing { writers: 8, each: Some(40), ..Writing::to(&channels) });
+    load.write(Writing {
+        writers: 8,
+        each: Some(40),
+        ..Writing::to(&channels)
+    });
     load.written().await;
     assert_flawless(&load.finish().await, 16 * 40 + 8 * 40);
 }
@@ -59,7 +74,11 @@ async fn g3_one_stream_of_many_channels_has_one_order() {
     let channels: Vec<&str> = names.iter().map(String::as_str).collect();
     // Half of them are there before the streams are, the others are opened by the first post.
     for channel in &channels[..6] {
-        relay.admin().post("/api/channels", json!({"name": channel})).await.expect(201);
+        relay
+            .admin()
+            .post("/api/channels", json!({"name": channel}))
+            .await
+            .expect(201);
     }
     let mut load = Load::new(&relay.admin(), [0, 1]);
     for seat in [0, 1] {
@@ -69,7 +88,10 @@ async fn g3_one_stream_of_many_channels_has_one_order() {
         load.follow(channels[0], Some("0"), seat);
         load.follow(channels[11], None, seat);
     }
-    load.write(Writing { each: Some(60), ..Writing::to(&channels) });
+    load.write(Writing {
+        each: Some(60),
+        ..Writing::to(&channels)
+    });
     load.written().await;
     assert_eq!(load.resumed(), 0, "no stream ends while nothing is wrong");
     assert_flawless(&load.finish().await, 16 * 60);
@@ -104,14 +126,22 @@ async fn g3_a_stream_resumed_on_the_other_replica_gets_a_thousand_missed_message
 
     let missed = post_many(&admin, "ops", 1_200).await;
     let other = admin.on(1);
-    let mut resumed = other.stream_from("/api/channels/ops/stream", &seen[4].id).await;
+    let mut resumed = other
+        .stream_from("/api/channels/ops/stream", &seen[4].id)
+        .await;
     // The last ones are posted while the replay runs.
-    let (events, live) =
-        tokio::join!(resumed.take(1_210), async { post_many(&admin, "ops", 10).await });
-    let ids: Vec<u64> = events.iter().map(|event| event.id.parse().unwrap()).collect();
+    let (events, live) = tokio::join!(resumed.take(1_210), async {
+        post_many(&admin, "ops", 10).await
+    });
+    let ids: Vec<u64> = events
+        .iter()
+        .map(|event| event.id.parse().unwrap())
+        .collect();
     assert_eq!(ids, [missed.clone(), live].concat());
-    let seqs: Vec<u64> =
-        events.iter().map(|event| event.data["seq"].as_u64().unwrap()).collect();
+    let seqs: Vec<u64> = events
+        .iter()
+        .map(|event| event.data["seq"].as_u64().unwrap())
+        .collect();
     assert_eq!(seqs, (6..=1_215).collect::<Vec<u64>>());
     resumed.stays_silent().await;
 
@@ -129,8 +159,15 @@ async fn g3_g4_a_long_chain_of_reconnects_loses_and_repeats_nothing() {
     load.hop("ops", Some("0"), 1);
     load.hop("ops", Some("0"), 9);
     load.hop("ops", None, 30);
-    let writing = Writing { writers: 4, each: Some(100), ..Writing::to(&["ops"]) };
-    load.write(Writing { pause: Duration::from_millis(5), ..writing });
+    let writing = Writing {
+        writers: 4,
+        each: Some(100),
+        ..Writing::to(&["ops"])
+    };
+    load.write(Writing {
+        pause: Duration::from_millis(5),
+        ..writing
+    });
     load.written().await;
     let stored = load.stored();
     harness::eventually("the readers have hopped many times", || async {
@@ -157,7 +194,11 @@ async fn g2_g4_replicas_with_different_lanes_share_one_order() {
         load.walk("ops", Kind::Message, 20);
         load.follow_many(&["ops", "dev"], Some("0"), team);
         load.follow("dev", None, team + 1);
-        load.write(Writing { writers: 6, each: Some(30), ..Writing::to(&["ops", "dev"]) });
+        load.write(Writing {
+            writers: 6,
+            each: Some(30),
+            ..Writing::to(&["ops", "dev"])
+        });
         loads.push(load);
     }
     for mut load in loads {

@@ -35,7 +35,9 @@ async fn read_at_last(mut connection: TcpStream) -> Vec<String> {
         let read = timeout(DEADLINE, connection.read_buf(&mut unread)).await;
         let read = read.expect("the stream goes on").unwrap();
         assert_ne!(read, 0, "cut off after {} messages", contents.len());
-        let Some(end) = unread.iter().rposition(|byte| *byte == b'\n') else { continue };
+        let Some(end) = unread.iter().rposition(|byte| *byte == b'\n') else {
+            continue;
+        };
         let lines = String::from_utf8(unread.drain(..=end).collect()).unwrap();
         let data = lines.lines().filter_map(|line| line.strip_prefix("data: "));
         contents.extend(data.map(|data| {
@@ -60,7 +62,11 @@ async fn g3_a_slow_reader_delays_nobody_and_gets_everything_later() {
     }
     load.walk("ops", Kind::Message, 100);
     let each = Some(MESSAGES / 16);
-    load.write(Writing { each, bytes: BYTES, ..Writing::to(&["ops"]) });
+    load.write(Writing {
+        each,
+        bytes: BYTES,
+        ..Writing::to(&["ops"])
+    });
     load.written().await;
     // The others have everything while the slow ones have read nothing.
     let history = load.finish().await;
@@ -69,6 +75,9 @@ async fn g3_a_slow_reader_delays_nobody_and_gets_everything_later() {
 
     let expected: Vec<&String> = history.table.iter().map(|item| &item.content).collect();
     for contents in join_all(slow.into_iter().map(read_at_last)).await {
-        assert!(contents.iter().eq(expected.iter().copied()), "skipped, repeated or reordered");
+        assert!(
+            contents.iter().eq(expected.iter().copied()),
+            "skipped, repeated or reordered"
+        );
     }
 }

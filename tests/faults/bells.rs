@@ -21,25 +21,39 @@ async fn g3_a_bell_that_is_never_rung_is_made_up_for() {
     let mut streams = Vec::new();
     for replica in 0..2 {
         streams.push(admin.on(replica).stream("/api/channels/ops/stream").await);
-        streams.push(admin.on(replica).stream("/api/stream?channels=ops,dev").await);
+        streams.push(
+            admin
+                .on(replica)
+                .stream("/api/stream?channels=ops,dev")
+                .await,
+        );
     }
     let mut client = relay.database().connect().await;
     for round in 0..3 {
         // In some rounds the silent message is the newest, in others a normal one follows at once.
         let silent = format!("silent {round}");
-        let id = Slot::of(&admin).post_silently(&mut client, "ops", &silent).await;
+        let id = Slot::of(&admin)
+            .post_silently(&mut client, "ops", &silent)
+            .await;
         let since = Instant::now();
         if round == 1 {
             admin.on(1).say("ops", "loud").await;
         }
         for stream in &mut streams {
             let event = stream.next().await;
-            assert_eq!((event.id, &event.data["content"]), (id.to_string(), &json!(silent)));
+            assert_eq!(
+                (event.id, &event.data["content"]),
+                (id.to_string(), &json!(silent))
+            );
             if round == 1 {
                 assert_eq!(stream.next().await.data["content"], "loud");
             }
         }
-        assert!(since.elapsed() < SWEPT, "the sweep took {:?}", since.elapsed());
+        assert!(
+            since.elapsed() < SWEPT,
+            "the sweep took {:?}",
+            since.elapsed()
+        );
         for stream in &mut streams {
             stream.stays_silent().await;
         }
@@ -54,16 +68,30 @@ async fn g3_a_late_bell_on_one_of_two_channels_keeps_their_order() {
     admin.say("loud", "hello").await;
     let mut streams = Vec::new();
     for replica in 0..2 {
-        streams.push(admin.on(replica).stream("/api/stream?channels=loud,quiet").await);
+        streams.push(
+            admin
+                .on(replica)
+                .stream("/api/stream?channels=loud,quiet")
+                .await,
+        );
     }
     let mut client = relay.database().connect().await;
     for round in 0..30 {
         let silent = format!("silent {round}");
-        let id = Slot::of(&admin).post_silently(&mut client, "quiet", &silent).await;
-        let posted = admin.on(round % 2).say("loud", &format!("loud {round}")).await;
+        let id = Slot::of(&admin)
+            .post_silently(&mut client, "quiet", &silent)
+            .await;
+        let posted = admin
+            .on(round % 2)
+            .say("loud", &format!("loud {round}"))
+            .await;
         for stream in &mut streams {
             let events = stream.take(2).await;
-            assert_eq!(events[0].id, id.to_string(), "the earlier message comes first");
+            assert_eq!(
+                events[0].id,
+                id.to_string(),
+                "the earlier message comes first"
+            );
             assert_eq!(events[0].data["content"], silent);
             assert_eq!(events[1].data, posted);
         }
@@ -84,7 +112,10 @@ async fn g3_listeners_cut_again_and_again_under_load() {
     }
     load.walk("dev", Kind::Message, 30);
     let channels = ["ops", "dev", "qa"];
-    load.write(Writing { pause: Duration::from_millis(20), ..Writing::to(&channels) });
+    load.write(Writing {
+        pause: Duration::from_millis(20),
+        ..Writing::to(&channels)
+    });
     let mut cut = 0;
     for round in 0..15 {
         load.stored_more(50).await;
@@ -94,7 +125,11 @@ async fn g3_listeners_cut_again_and_again_under_load() {
     }
     assert!(cut >= 15, "only {cut} listeners were cut");
     load.stored_more(100).await;
-    assert_eq!(load.resumed(), 0, "streams stay open while a listener is away");
+    assert_eq!(
+        load.resumed(),
+        0,
+        "streams stay open while a listener is away"
+    );
     let history = load.finish().await;
     history.assert_sound();
     assert_eq!(history.unknown(), 0, "writes do not need the listener");
@@ -102,7 +137,11 @@ async fn g3_listeners_cut_again_and_again_under_load() {
 
 #[tokio::test]
 async fn g3_streams_live_on_without_any_notification() {
-    let relay = TestRelay::builder().replicas(2).through_proxy().start().await;
+    let relay = TestRelay::builder()
+        .replicas(2)
+        .through_proxy()
+        .start()
+        .await;
     for replica in 0..2 {
         relay.proxy(replica).listen.swallow_notifications();
     }
@@ -127,14 +166,24 @@ async fn g3_streams_live_on_without_any_notification() {
 
 #[tokio::test]
 async fn g5_a_revocation_holds_within_5_s_while_notifications_are_down() {
-    let relay = TestRelay::builder().replicas(2).through_proxy().start().await;
+    let relay = TestRelay::builder()
+        .replicas(2)
+        .through_proxy()
+        .start()
+        .await;
     let admin = relay.admin();
-    let agent = relay.agent("short-lived", json!({"ops": "write"})).await.on(1);
+    let agent = relay
+        .agent("short-lived", json!({"ops": "write"}))
+        .await
+        .on(1);
     agent.say("ops", "hello").await;
     let mut stream = agent.stream("/api/channels/ops/stream").await;
     relay.proxy(1).listen.swallow_notifications();
 
-    admin.delete(format!("/api/keys/{}", agent.key_hash())).await.expect(204);
+    admin
+        .delete(format!("/api/keys/{}", agent.key_hash()))
+        .await
+        .expect(204);
     let since = Instant::now();
     loop {
         let asked = since.elapsed();
@@ -143,7 +192,10 @@ async fn g5_a_revocation_holds_within_5_s_while_notifications_are_down() {
             break;
         }
         answer.expect(200);
-        assert!(asked < Duration::from_secs(6), "{asked:?} after its end the key still works");
+        assert!(
+            asked < Duration::from_secs(6),
+            "{asked:?} after its end the key still works"
+        );
         sleep(Duration::from_millis(20)).await;
     }
     stream.ended().await;

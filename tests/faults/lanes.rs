@@ -28,13 +28,22 @@ async fn post_with_key(agent: &Agent, content: &str) -> Response {
 
 #[tokio::test]
 async fn g1_g3_a_commit_whose_answer_is_lost_happened_once_or_not_at_all() {
-    let relay = TestRelay::builder().replicas(2).through_proxy().start().await;
+    let relay = TestRelay::builder()
+        .replicas(2)
+        .through_proxy()
+        .start()
+        .await;
     let admin = relay.admin();
     admin.say("ops", "hello").await;
     let mut streams = Vec::new();
     for replica in 0..2 {
         streams.push(admin.on(replica).stream("/api/channels/ops/stream").await);
-        streams.push(admin.on(replica).stream("/api/stream?channels=ops,dev").await);
+        streams.push(
+            admin
+                .on(replica)
+                .stream("/api/stream?channels=ops,dev")
+                .await,
+        );
     }
     let proxy = relay.proxy(0).listen;
     for round in 0..8 {
@@ -51,7 +60,11 @@ async fn g1_g3_a_commit_whose_answer_is_lost_happened_once_or_not_at_all() {
 
         let committed = fault == CommitFault::LoseAnswer;
         if committed {
-            assert_eq!(count(&relay, &content).await, 1, "the COMMIT was carried out");
+            assert_eq!(
+                count(&relay, &content).await,
+                1,
+                "the COMMIT was carried out"
+            );
         }
         // The retry goes to either replica; it answers the first post if there was one.
         let retrying = admin.on(round / 2 % 2);
@@ -64,7 +77,11 @@ async fn g1_g3_a_commit_whose_answer_is_lost_happened_once_or_not_at_all() {
         assert_eq!(message["content"], content);
         assert_eq!(count(&relay, &content).await, 1);
         for stream in &mut streams {
-            assert_eq!(stream.next().await.data, message, "streams get what did commit, once");
+            assert_eq!(
+                stream.next().await.data,
+                message,
+                "streams get what did commit, once"
+            );
         }
     }
     for stream in &mut streams {
@@ -74,7 +91,11 @@ async fn g1_g3_a_commit_whose_answer_is_lost_happened_once_or_not_at_all() {
 
 #[tokio::test]
 async fn g1_g2_g3_commits_lost_again_and_again_under_load() {
-    let relay = TestRelay::builder().replicas(2).through_proxy().start().await;
+    let relay = TestRelay::builder()
+        .replicas(2)
+        .through_proxy()
+        .start()
+        .await;
     let mut load = Load::new(&relay.admin(), [0, 1]);
     for seat in [0, 1] {
         load.follow("ops", Some("0"), seat);
@@ -82,9 +103,20 @@ async fn g1_g2_g3_commits_lost_again_and_again_under_load() {
     }
     load.walk("dev", Kind::Message, 50);
     let gently = Duration::from_millis(5);
-    load.write(Writing { writers: 8, pause: gently, ..Writing::to(&["ops", "dev"]) });
-    let retrying = Writing { writers: 8, retry: true, ..Writing::to(&["dev", "ops"]) };
-    load.write(Writing { pause: gently, ..retrying });
+    load.write(Writing {
+        writers: 8,
+        pause: gently,
+        ..Writing::to(&["ops", "dev"])
+    });
+    let retrying = Writing {
+        writers: 8,
+        retry: true,
+        ..Writing::to(&["dev", "ops"])
+    };
+    load.write(Writing {
+        pause: gently,
+        ..retrying
+    });
     for round in 0..16 {
         load.stored_more(25).await;
         let proxy = relay.proxy(round % 2).listen;
@@ -103,7 +135,10 @@ async fn g1_g2_g3_commits_lost_again_and_again_under_load() {
     assert_eq!(load.resumed(), 0, "streams stay open");
     let history = load.finish().await;
     history.assert_sound();
-    assert!(history.unknown() > 0, "no commit was lost under a writer that does not retry");
+    assert!(
+        history.unknown() > 0,
+        "no commit was lost under a writer that does not retry"
+    );
 }
 
 #[tokio::test]
@@ -170,7 +205,10 @@ fn stored(answer: &Response) -> Option<Value> {
     answer.expect(503);
     let retry_after: u64 = answer.header("retry-after").unwrap().parse().unwrap();
     assert!(retry_after >= 1, "{answer:?}");
-    assert!(matches!(answer.code().as_str(), "OVERLOADED" | "UNAVAILABLE"), "{answer:?}");
+    assert!(
+        matches!(answer.code().as_str(), "OVERLOADED" | "UNAVAILABLE"),
+        "{answer:?}"
+    );
     None
 }
 
@@ -199,7 +237,10 @@ async fn g7_a_full_lane_answers_503_with_retry_after_and_keeps_its_word() {
         .collect();
     let mut answers: Vec<(usize, Response)> = Vec::new();
     // The refusals come at once; nobody waits for a queue that is full.
-    while answers.iter().all(|(_, answer)| answer.code() != "OVERLOADED") {
+    while answers
+        .iter()
+        .all(|(_, answer)| answer.code() != "OVERLOADED")
+    {
         answers.push(posts.next().await.expect("the queue has no bound"));
     }
     other.say("ops", "another lane is not full").await;
@@ -207,7 +248,10 @@ async fn g7_a_full_lane_answers_503_with_retry_after_and_keeps_its_word() {
     while let Some(answer) = posts.next().await {
         answers.push(answer);
     }
-    let promised: usize = answers.iter().filter(|(_, answer)| stored(answer).is_some()).count();
+    let promised: usize = answers
+        .iter()
+        .filter(|(_, answer)| stored(answer).is_some())
+        .count();
     assert!(promised > 0, "what was in the queue is stored");
 
     // The lane works again, and what stands is what was answered 201.
@@ -218,9 +262,17 @@ async fn g7_a_full_lane_answers_503_with_retry_after_and_keeps_its_word() {
     let mut found: Vec<(u64, u64)> = Vec::new();
     let mut after = "0".to_owned();
     loop {
-        let page = admin.get(format!("{MESSAGES}?after_id={after}&limit=100")).await.expect(200);
+        let page = admin
+            .get(format!("{MESSAGES}?after_id={after}&limit=100"))
+            .await
+            .expect(200);
         for message in page["messages"].as_array().unwrap() {
-            let number = message["content"].as_str().unwrap().split(' ').next().unwrap();
+            let number = message["content"]
+                .as_str()
+                .unwrap()
+                .split(' ')
+                .next()
+                .unwrap();
             if let Ok(number) = number.parse() {
                 found.push((number, message["seq"].as_u64().unwrap()));
             }

@@ -17,7 +17,11 @@ fn assert_unavailable(answer: &Response) {
 
 #[tokio::test]
 async fn g1_g3_postgres_restarted_under_load() {
-    let relay = TestRelay::builder().replicas(2).own_postgres().start().await;
+    let relay = TestRelay::builder()
+        .replicas(2)
+        .own_postgres()
+        .start()
+        .await;
     let mut load = Load::new(&relay.admin(), [0, 1]);
     for seat in [0, 1] {
         load.follow("ops", Some("0"), seat);
@@ -26,9 +30,20 @@ async fn g1_g3_postgres_restarted_under_load() {
     }
     load.walk("ops", Kind::Message, 40);
     let gently = Duration::from_millis(10);
-    load.write(Writing { writers: 8, pause: gently, ..Writing::to(&["ops", "dev"]) });
-    let retrying = Writing { writers: 8, retry: true, ..Writing::to(&["dev", "ops"]) };
-    load.write(Writing { pause: gently, ..retrying });
+    load.write(Writing {
+        writers: 8,
+        pause: gently,
+        ..Writing::to(&["ops", "dev"])
+    });
+    let retrying = Writing {
+        writers: 8,
+        retry: true,
+        ..Writing::to(&["dev", "ops"])
+    };
+    load.write(Writing {
+        pause: gently,
+        ..retrying
+    });
     for round in 0..4 {
         load.stored_more(200).await;
         match round % 2 {
@@ -40,7 +55,11 @@ async fn g1_g3_postgres_restarted_under_load() {
         relay.postgres().start().await;
     }
     load.stored_more(200).await;
-    assert_eq!(load.resumed(), 0, "streams stay open while Postgres is away");
+    assert_eq!(
+        load.resumed(),
+        0,
+        "streams stay open while Postgres is away"
+    );
     load.finish().await.assert_sound();
 }
 
@@ -57,7 +76,11 @@ async fn until_ready(relay: &TestRelay, status: u16) {
 
 #[tokio::test]
 async fn g7_without_postgres_every_answer_is_503_and_recovery_needs_no_help() {
-    let relay = TestRelay::builder().replicas(2).own_postgres().start().await;
+    let relay = TestRelay::builder()
+        .replicas(2)
+        .own_postgres()
+        .start()
+        .await;
     let admin = relay.admin();
     let agent = relay.agent("known", json!({"ops": "write"})).await;
     let mut stream = agent.stream("/api/channels/ops/stream").await;
@@ -65,7 +88,11 @@ async fn g7_without_postgres_every_answer_is_503_and_recovery_needs_no_help() {
     for round in 0..2 {
         agent.say("ops", &format!("before {round}")).await;
         last += 1;
-        agent.on(1).get("/api/channels/ops/messages").await.expect(200);
+        agent
+            .on(1)
+            .get("/api/channels/ops/messages")
+            .await
+            .expect(200);
         until_ready(&relay, 200).await;
         match round {
             0 => relay.postgres().stop_immediate().await,
@@ -90,17 +117,32 @@ async fn g7_without_postgres_every_answer_is_503_and_recovery_needs_no_help() {
         until_ready(&relay, 200).await;
         for replica in 0..2 {
             // Ready, and the first post goes through.
-            let posted = agent.on(replica).say("ops", &format!("after {round}")).await;
+            let posted = agent
+                .on(replica)
+                .say("ops", &format!("after {round}"))
+                .await;
             last += 1;
-            assert_eq!(posted["seq"], last, "nothing that was answered 503 is there");
+            assert_eq!(
+                posted["seq"], last,
+                "nothing that was answered 503 is there"
+            );
         }
     }
-    let contents: Vec<_> =
-        stream.take(6).await.into_iter().map(|event| event.data["content"].clone()).collect();
-    let expected =
-        ["before 0", "after 0", "after 0", "before 1", "after 1", "after 1"].map(|text| json!(text));
+    let contents: Vec<_> = stream
+        .take(6)
+        .await
+        .into_iter()
+        .map(|event| event.data["content"].clone())
+        .collect();
+    let expected = [
+        "before 0", "after 0", "after 0", "before 1", "after 1", "after 1",
+    ]
+    .map(|text| json!(text));
     assert_eq!(contents, expected, "the stream stayed open through it all");
-    assert_eq!(admin.get("/api/channels/ops/status").await.expect(200), json!([]));
+    assert_eq!(
+        admin.get("/api/channels/ops/status").await.expect(200),
+        json!([])
+    );
 }
 
 /// Asks for a post until it is answered 2xx.
@@ -124,7 +166,11 @@ async fn post_until_stored(agent: &Agent, content: &str) -> serde_json::Value {
 
 #[tokio::test]
 async fn g4_g7_a_replica_whose_network_hangs_answers_503_and_holds_nobody_up() {
-    let relay = TestRelay::builder().replicas(2).through_proxy().start().await;
+    let relay = TestRelay::builder()
+        .replicas(2)
+        .through_proxy()
+        .start()
+        .await;
     let admin = relay.admin();
     admin.say("ops", "hello").await;
     let mut stream = admin.stream("/api/channels/ops/stream").await;
@@ -135,10 +181,18 @@ async fn g4_g7_a_replica_whose_network_hangs_answers_503_and_holds_nobody_up() {
         let since = Instant::now();
         let posting = admin.clone();
         let hung = tokio::spawn(async move {
-            posting.post("/api/channels/ops/messages", json!({"content": "into the void"})).await
+            posting
+                .post(
+                    "/api/channels/ops/messages",
+                    json!({"content": "into the void"}),
+                )
+                .await
         });
         let other = post_until_stored(&admin.on(1), &format!("elsewhere {round}")).await;
-        assert!(since.elapsed() < Duration::from_secs(5), "the other replica was held up");
+        assert!(
+            since.elapsed() < Duration::from_secs(5),
+            "the other replica was held up"
+        );
         let answer = hung.await.unwrap();
         assert_unavailable(&answer);
 
@@ -163,7 +217,9 @@ async fn g4_g7_a_replica_whose_network_hangs_answers_503_and_holds_nobody_up() {
 async fn g1_g3_a_transaction_open_for_a_minute_slows_nothing_and_spoils_nothing() {
     let relay = TestRelay::builder().replicas(2).start().await;
     let idle = relay.database().connect().await;
-    idle.batch_execute("begin; select txid_current()").await.unwrap();
+    idle.batch_execute("begin; select txid_current()")
+        .await
+        .unwrap();
     let snapshot = relay.database().connect().await;
     snapshot
         .batch_execute("begin isolation level repeatable read; select count(*) from messages")
@@ -181,27 +237,56 @@ async fn g1_g3_a_transaction_open_for_a_minute_slows_nothing_and_spoils_nothing(
     load.walk("dev", Kind::Status, 100);
     // Little at a time: the other tests need the machine too.
     let calmly = Duration::from_millis(250);
-    load.write(Writing { writers: 4, pause: calmly, ..Writing::to(&["ops", "dev"]) });
-    let statuses = Writing { kind: Kind::Status, ..Writing::to(&["dev"]) };
-    load.write(Writing { writers: 2, pause: calmly, ..statuses });
+    load.write(Writing {
+        writers: 4,
+        pause: calmly,
+        ..Writing::to(&["ops", "dev"])
+    });
+    let statuses = Writing {
+        kind: Kind::Status,
+        ..Writing::to(&["dev"])
+    };
+    load.write(Writing {
+        writers: 2,
+        pause: calmly,
+        ..statuses
+    });
     let mut round = 0;
     while held_since.elapsed() < Duration::from_secs(60) {
         // Now and then, every kind of thing that a relay does.
         let agent = admin.on(round % 2);
         let asked = Instant::now();
         let posted = agent.say("side", &format!("round {round}")).await;
-        agent.post("/api/channels/side/ack", json!({"last_read_id": posted["id"]})).await.expect(200);
-        let unread = admin.on((round + 1) % 2).get("/api/channels/side/unread").await;
+        agent
+            .post(
+                "/api/channels/side/ack",
+                json!({"last_read_id": posted["id"]}),
+            )
+            .await
+            .expect(200);
+        let unread = admin
+            .on((round + 1) % 2)
+            .get("/api/channels/side/unread")
+            .await;
         assert_eq!(unread.expect(200)["messages"], json!([]));
         let key = agent.new_key("short-lived", json!({})).await;
-        agent.delete(format!("/api/keys/{}", key.key_hash())).await.expect(204);
-        assert!(asked.elapsed() < Duration::from_secs(10), "it took {:?}", asked.elapsed());
+        agent
+            .delete(format!("/api/keys/{}", key.key_hash()))
+            .await
+            .expect(204);
+        assert!(
+            asked.elapsed() < Duration::from_secs(10),
+            "it took {:?}",
+            asked.elapsed()
+        );
         round += 1;
         sleep(Duration::from_millis(500)).await;
     }
     let history = load.finish().await;
     for held in [idle, snapshot] {
-        held.batch_execute("rollback").await.expect("the transaction was open all the time");
+        held.batch_execute("rollback")
+            .await
+            .expect("the transaction was open all the time");
     }
     history.assert_sound();
     assert_eq!(history.unknown(), 0);

@@ -25,9 +25,20 @@ async fn g1_g4_a_replica_stopped_again_and_again_in_the_middle_of_batches() {
     }
     load.walk("dev", Kind::Message, 50);
     let briskly = Duration::from_millis(3);
-    load.write(Writing { writers: 12, pause: briskly, ..Writing::to(&["ops", "dev"]) });
-    let retrying = Writing { writers: 4, retry: true, ..Writing::to(&["dev", "ops"]) };
-    load.write(Writing { pause: briskly, ..retrying });
+    load.write(Writing {
+        writers: 12,
+        pause: briskly,
+        ..Writing::to(&["ops", "dev"])
+    });
+    let retrying = Writing {
+        writers: 4,
+        retry: true,
+        ..Writing::to(&["dev", "ops"])
+    };
+    load.write(Writing {
+        pause: briskly,
+        ..retrying
+    });
 
     let mut slowest = Duration::ZERO;
     for round in 0..24_u64 {
@@ -70,7 +81,10 @@ async fn g5_a_replica_that_wakes_trusts_no_memory() {
     let mut kept_stream = kept.stream("/api/channels/ops/stream").await;
 
     relay.replica(1).pause();
-    admin.delete(format!("/api/keys/{}", revoked.key_hash())).await.expect(204);
+    admin
+        .delete(format!("/api/keys/{}", revoked.key_hash()))
+        .await
+        .expect(204);
     let narrow = json!({"permissions": {"ops": "read"}});
     let path = format!("/api/keys/{}/permissions", narrowed.key_hash());
     admin.put(path, narrow).await.expect(200);
@@ -116,9 +130,20 @@ async fn g1_g3_replicas_killed_under_load_while_clients_go_elsewhere() {
     load.walk("ops", Kind::Message, 50);
     load.walk("dev", Kind::Message, 7);
     let gently = Duration::from_millis(10);
-    load.write(Writing { writers: 8, pause: gently, ..Writing::to(&["ops", "dev"]) });
-    let retrying = Writing { writers: 8, retry: true, ..Writing::to(&["dev", "ops"]) };
-    load.write(Writing { pause: gently, ..retrying });
+    load.write(Writing {
+        writers: 8,
+        pause: gently,
+        ..Writing::to(&["ops", "dev"])
+    });
+    let retrying = Writing {
+        writers: 8,
+        retry: true,
+        ..Writing::to(&["dev", "ops"])
+    };
+    load.write(Writing {
+        pause: gently,
+        ..retrying
+    });
     for victim in 0..4 {
         load.stored_more(150).await;
         relay.replica(victim).kill().await;
@@ -142,13 +167,22 @@ async fn g1_g3_a_replica_asked_to_go_finishes_what_it_has_begun() {
     }
     load.walk("ops", Kind::Message, 50);
     let gently = Duration::from_millis(10);
-    load.write(Writing { pause: gently, retry: true, ..Writing::to(&["ops", "dev"]) });
+    load.write(Writing {
+        pause: gently,
+        retry: true,
+        ..Writing::to(&["ops", "dev"])
+    });
     let mut stored = BTreeMap::new();
     for leaving in 0..3 {
         load.stored_more(100).await;
         let mut idle = admin.on(leaving).stream("/api/channels/idle/stream").await;
         let busy: Vec<_> = (0..16)
-            .map(|n| tokio::spawn(post_until_refused(admin.on(leaving), format!("{leaving}-{n}"))))
+            .map(|n| {
+                tokio::spawn(post_until_refused(
+                    admin.on(leaving),
+                    format!("{leaving}-{n}"),
+                ))
+            })
             .collect();
         load.stored_more(50).await;
         let status = relay.replica(leaving).terminate().await;

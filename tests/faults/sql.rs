@@ -18,7 +18,10 @@ impl Slot {
     /// The slot of an agent's team.
     pub(crate) fn of(agent: &Agent) -> Slot {
         let team: i64 = agent.team()["id"].as_str().unwrap().parse().unwrap();
-        Slot { team, number: (team % 64) as i32 }
+        Slot {
+            team,
+            number: (team % 64) as i32,
+        }
     }
 
     /// Which of so many lanes a replica writes it through.
@@ -29,7 +32,10 @@ impl Slot {
     /// Takes the slot's lock, held until the transaction ends: no replica writes meanwhile.
     pub(crate) async fn lock(self, transaction: &Transaction<'_>) {
         transaction
-            .execute("select pg_advisory_xact_lock($1, $2)", &[&SLOTS, &self.number])
+            .execute(
+                "select pg_advisory_xact_lock($1, $2)",
+                &[&SLOTS, &self.number],
+            )
             .await
             .unwrap();
     }
@@ -41,7 +47,11 @@ impl Slot {
             where locktype = 'advisory' and not granted
               and database = (select oid from pg_database where datname = current_database())
               and classid = $1::int4::oid and objid = $2::int4::oid";
-        client.query_one(statement, &[&SLOTS, &self.number]).await.unwrap().get(0)
+        client
+            .query_one(statement, &[&SLOTS, &self.number])
+            .await
+            .unwrap()
+            .get(0)
     }
 
     /// Does what a replica does to post a message, up to its commit and without the bell.
@@ -85,5 +95,12 @@ pub(crate) async fn cut_listeners(client: &Client) -> i64 {
 /// How many messages of a content stand in the team's channels.
 pub(crate) async fn count(relay: &TestRelay, content: &str) -> i64 {
     let statement = "select count(*) from messages where content = $1";
-    relay.database().connect().await.query_one(statement, &[&content]).await.unwrap().get(0)
+    relay
+        .database()
+        .connect()
+        .await
+        .query_one(statement, &[&content])
+        .await
+        .unwrap()
+        .get(0)
 }

@@ -19,7 +19,10 @@ async fn g3_a_stream_cut_before_its_first_event_loses_nothing() {
             let mut stream = here.stream(path).await;
             while stream.last_id().is_none() {
                 let block = stream.next_block().await;
-                assert!(!matches!(block, Block::Event(_)), "nothing was posted: {block:?}");
+                assert!(
+                    !matches!(block, Block::Event(_)),
+                    "nothing was posted: {block:?}"
+                );
             }
             opened.push(stream.last_id().unwrap().to_owned());
         }
@@ -47,7 +50,10 @@ async fn g3_what_is_posted_after_a_stream_is_open_is_always_delivered() {
     for round in 0..60 {
         // Without a resume point: it starts at the moment its headers are sent.
         let mut stream = admin.on(round % 2).stream("/api/channels/ops/stream").await;
-        let posted = admin.on((round / 2) % 2).say("ops", &format!("round {round}")).await;
+        let posted = admin
+            .on((round / 2) % 2)
+            .say("ops", &format!("round {round}"))
+            .await;
         assert_eq!(stream.next().await.data, posted);
     }
 }

@@ -49,7 +49,10 @@ impl Writing {
     pub fn to(channels: &[&str]) -> Writing {
         Writing {
             writers: 16,
-            channels: channels.iter().map(|channel| (*channel).to_owned()).collect(),
+            channels: channels
+                .iter()
+                .map(|channel| (*channel).to_owned())
+                .collect(),
             kind: Kind::Message,
             each: None,
             pause: Duration::ZERO,
@@ -104,7 +107,10 @@ impl Load {
     /// A load that uses one agent on these replicas.
     pub fn new(agent: &Agent, replicas: impl IntoIterator<Item = usize>) -> Load {
         let shared = Shared {
-            seats: replicas.into_iter().map(|replica| agent.on(replica)).collect(),
+            seats: replicas
+                .into_iter()
+                .map(|replica| agent.on(replica))
+                .collect(),
             ticks: AtomicU64::new(0),
             names: AtomicU64::new(0),
             writes: Mutex::default(),
@@ -113,13 +119,18 @@ impl Load {
             stop: watch::Sender::new(false),
             ends: watch::Sender::new(None),
         };
-        Load { shared: Arc::new(shared), writers: JoinSet::new(), readers: JoinSet::new() }
+        Load {
+            shared: Arc::new(shared),
+            writers: JoinSet::new(),
+            readers: JoinSet::new(),
+        }
     }
 
     /// Starts writers; each uses the replicas in turn.
     pub fn write(&mut self, writing: Writing) {
         for me in 0..writing.writers {
-            self.writers.spawn(write(self.shared.clone(), writing.clone(), me));
+            self.writers
+                .spawn(write(self.shared.clone(), writing.clone(), me));
         }
     }
 
@@ -144,7 +155,10 @@ impl Load {
     fn follow_path(&mut self, path: String, channels: &[&str], from: Option<&str>, seat: usize) {
         let follower = Follower {
             path,
-            channels: channels.iter().map(|channel| (*channel).to_owned()).collect(),
+            channels: channels
+                .iter()
+                .map(|channel| (*channel).to_owned())
+                .collect(),
             cursor: from.map(str::to_owned),
             after: from.map(id_of),
             seat,
@@ -172,7 +186,10 @@ impl Load {
     /// Writes one message as a writer of the load, beginning at that seat, and returns its ID if
     /// it was stored.
     pub async fn write_one(&self, channel: &str, seat: usize, retry: bool) -> Option<u64> {
-        let writing = Writing { retry, ..Writing::to(&[channel]) };
+        let writing = Writing {
+            retry,
+            ..Writing::to(&[channel])
+        };
         match self.shared.write(&writing, channel, seat).await {
             Outcome::Stored { id, .. } => id,
             Outcome::Unknown | Outcome::Refused => None,
@@ -182,7 +199,10 @@ impl Load {
     /// How many writes have been answered 2xx.
     pub fn stored(&self) -> usize {
         let writes = self.shared.writes.lock().unwrap();
-        writes.iter().filter(|write| matches!(write.outcome, Outcome::Stored { .. })).count()
+        writes
+            .iter()
+            .filter(|write| matches!(write.outcome, Outcome::Stored { .. }))
+            .count()
     }
 
     /// Waits until that many more writes have been answered 2xx.
@@ -211,14 +231,20 @@ impl Load {
         within("the writers stop", join(&mut self.writers)).await;
 
         let table = shared.table().await;
-        let ends = table.iter().filter_map(|(place, items)| Some((place.clone(), items.last()?.id)));
+        let ends = table
+            .iter()
+            .filter_map(|(place, items)| Some((place.clone(), items.last()?.id)));
         shared.ends.send_replace(Some(ends.collect()));
         let views = within("the readers reach the end", join(&mut self.readers)).await;
 
         // Read once more: a write of unknown outcome may have come to be after all.
         let table = shared.table().await.into_values().flatten().collect();
         let writes = std::mem::take(&mut *shared.writes.lock().unwrap());
-        History { writes, table, views }
+        History {
+            writes,
+            table,
+            views,
+        }
     }
 }
 
@@ -270,7 +296,10 @@ impl Shared {
             if let Some(stored) = self.attempt(writing, &place.0, &content, turn).await {
                 break stored;
             }
-            assert!(Instant::now() < deadline, "no answer but 503 for {DEADLINE:?}");
+            assert!(
+                Instant::now() < deadline,
+                "no answer but 503 for {DEADLINE:?}"
+            );
             if !writing.retry {
                 break Outcome::Unknown;
             }
@@ -278,7 +307,13 @@ impl Shared {
             turn += 1;
         };
         let channel = name_of(&place);
-        let write = Write { channel, content, began, ended: self.tick(), outcome };
+        let write = Write {
+            channel,
+            content,
+            began,
+            ended: self.tick(),
+            outcome,
+        };
         self.writes.lock().unwrap().push(write);
         outcome
     }
@@ -308,16 +343,28 @@ impl Shared {
         match (response.status(), writing.kind) {
             (201, Kind::Message) => {}
             (200, Kind::Message) if writing.retry => {
-                assert_eq!(response.header("idempotent-replay"), Some("true"), "{response:?}");
+                assert_eq!(
+                    response.header("idempotent-replay"),
+                    Some("true"),
+                    "{response:?}"
+                );
             }
-            (200, Kind::Status) => return Some(Outcome::Stored { id: None, seq: None }),
+            (200, Kind::Status) => {
+                return Some(Outcome::Stored {
+                    id: None,
+                    seq: None,
+                });
+            }
             _ => {
                 assert_unavailable(&response);
                 return None;
             }
         }
         let message = response.json();
-        Some(Outcome::Stored { id: Some(id_of_value(&message)), seq: message["seq"].as_u64() })
+        Some(Outcome::Stored {
+            id: Some(id_of_value(&message)),
+            seq: message["seq"].as_u64(),
+        })
     }
 
     /// A page after a cursor, from the first replica that answers, beginning at that turn.
@@ -375,7 +422,10 @@ async fn walk(shared: Arc<Shared>, place: Place, limit: usize) -> View {
     };
     for turn in limit.. {
         let after = view.items.last().map_or(0, |item| item.id);
-        let until = ends.borrow().as_ref().map(|ends| ends.get(&place).copied().unwrap_or(0));
+        let until = ends
+            .borrow()
+            .as_ref()
+            .map(|ends| ends.get(&place).copied().unwrap_or(0));
         if let Some(until) = until.filter(|until| after >= *until) {
             view.until = until;
             break;
@@ -387,7 +437,10 @@ async fn walk(shared: Arc<Shared>, place: Place, limit: usize) -> View {
         assert!(items.len() <= limit, "{page}");
         view.items.extend(items);
         if page["has_more"] == false {
-            view.caught_up.push(CaughtUp { began, items: view.items.len() });
+            view.caught_up.push(CaughtUp {
+                began,
+                items: view.items.len(),
+            });
             sleep(Duration::from_millis(5)).await;
         }
     }
@@ -452,7 +505,8 @@ impl Follower {
     ) -> Option<u64> {
         let mut ends = shared.ends.subscribe();
         while stays_for > 0 {
-            if let Some(until) = self.end(&ends.borrow_and_update()) {
+            let end = self.end(&ends.borrow_and_update());
+            if let Some(until) = end {
                 let _ = timeout(LINGER, async {
                     while let Ok(block) = stream.block_or_end().await {
                         self.take(block);
@@ -484,7 +538,11 @@ impl Follower {
             }
             Block::Event(event) if event.event == "message" => {
                 let item = item_of(&event.data);
-                assert_eq!(event.id, item.id.to_string(), "the event's ID is the message's");
+                assert_eq!(
+                    event.id,
+                    item.id.to_string(),
+                    "the event's ID is the message's"
+                );
                 self.after.get_or_insert(item.id - 1);
                 self.items.push(item);
                 self.cursor = Some(event.id);
@@ -498,7 +556,10 @@ impl Follower {
     fn end(&self, ends: &Option<BTreeMap<Place, u64>>) -> Option<u64> {
         let place = |channel: &String| (channel.clone(), Kind::Message);
         let ends = ends.as_ref()?;
-        let until = self.channels.iter().filter_map(|channel| ends.get(&place(channel)));
+        let until = self
+            .channels
+            .iter()
+            .filter_map(|channel| ends.get(&place(channel)));
         let until = until.max().copied().unwrap_or(0);
         let reached = self.cursor.as_deref().map(id_of)?;
         (reached >= until).then_some(until)
@@ -509,31 +570,53 @@ impl Follower {
 #[track_caller]
 fn assert_unavailable(response: &Response) {
     assert_eq!(response.status(), 503, "{response:?}");
-    assert!(matches!(response.code().as_str(), "UNAVAILABLE" | "OVERLOADED"), "{response:?}");
-    let retry_after = response.header("retry-after").and_then(|value| value.parse().ok());
-    assert!(retry_after.is_some_and(|seconds: u64| seconds >= 1), "{response:?}");
+    assert!(
+        matches!(response.code().as_str(), "UNAVAILABLE" | "OVERLOADED"),
+        "{response:?}"
+    );
+    let retry_after = response
+        .header("retry-after")
+        .and_then(|value| value.parse().ok());
+    assert!(
+        retry_after.is_some_and(|seconds: u64| seconds >= 1),
+        "{response:?}"
+    );
 }
 
 fn id_of(id: &str) -> u64 {
-    id.parse().unwrap_or_else(|_| panic!("IDs are decimal: {id:?}"))
+    id.parse()
+        .unwrap_or_else(|_| panic!("IDs are decimal: {id:?}"))
 }
 
 fn id_of_value(item: &Value) -> u64 {
-    id_of(item["id"].as_str().unwrap_or_else(|| panic!("an ID is a string: {item}")))
+    id_of(
+        item["id"]
+            .as_str()
+            .unwrap_or_else(|| panic!("an ID is a string: {item}")),
+    )
 }
 
 fn item_of(message: &Value) -> Item {
     Item {
         id: id_of_value(message),
         channel: message["channel"].as_str().unwrap().to_owned(),
-        seq: Some(message["seq"].as_u64().unwrap_or_else(|| panic!("no seq: {message}"))),
+        seq: Some(
+            message["seq"]
+                .as_u64()
+                .unwrap_or_else(|| panic!("no seq: {message}")),
+        ),
         content: message["content"].as_str().unwrap().to_owned(),
     }
 }
 
 fn items_of(place: &Place, page: &Value) -> Vec<Item> {
     match place.1 {
-        Kind::Message => page["messages"].as_array().unwrap().iter().map(item_of).collect(),
+        Kind::Message => page["messages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(item_of)
+            .collect(),
         Kind::Status => page["changes"]
             .as_array()
             .unwrap()
