@@ -61,6 +61,58 @@ async fn g3_a_bell_that_is_never_rung_is_made_up_for() {
 }
 
 #[tokio::test]
+async fn g3_channels_that_come_and_go_without_a_bell_are_noticed() {
+    let relay = TestRelay::builder().replicas(2).start().await;
+    let admin = relay.admin();
+    let mut client = relay.database().connect().await;
+    let slot = Slot::of(&admin);
+    for round in 0..2 {
+        // These wait for a channel that is not there yet.
+        let mut streams = Vec::new();
+        for replica in 0..2 {
+            let admin = admin.on(replica);
+            streams.push(admin.stream("/api/channels/ops/stream").await);
+            streams.push(admin.stream("/api/stream?channels=ops,dev").await);
+        }
+        slot.open_silently(&mut client, "ops").await;
+        let silent = format!("silent {round}");
+        let id = slot.post_silently(&mut client, "ops", &silent).await;
+        let since = Instant::now();
+        for stream in &mut streams {
+            let event = stream.next().await;
+            assert_eq!(
+                (event.id, &event.data["content"]),
+                (id.to_string(), &json!(silent))
+            );
+        }
+        assert!(
+            since.elapsed() < SWEPT,
+            "the sweep took {:?}",
+            since.elapsed()
+        );
+
+        slot.delete_silently(&mut client, "ops").await;
+        let since = Instant::now();
+        for stream in streams.iter_mut().step_by(2) {
+            assert_eq!(
+                stream.ended().await,
+                [],
+                "a deleted channel ends its streams"
+            );
+        }
+        assert!(
+            since.elapsed() < SWEPT,
+            "the sweep took {:?}",
+            since.elapsed()
+        );
+        for replica in 0..2 {
+            let page = admin.on(replica).get("/api/channels/ops/messages").await;
+            assert_eq!(page.expect(200)["messages"], json!([]));
+        }
+    }
+}
+
+#[tokio::test]
 async fn g3_a_late_bell_on_one_of_two_channels_keeps_their_order() {
     let relay = TestRelay::builder().replicas(2).start().await;
     let admin = relay.admin();

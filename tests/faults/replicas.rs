@@ -78,6 +78,7 @@ async fn g5_a_replica_that_wakes_trusts_no_memory() {
         streams.push(agent.stream("/api/channels/ops/stream").await);
     }
     kept.say("ops", "hello").await;
+    admin.on(1).say("reborn", "in the old channel").await;
     let mut kept_stream = kept.stream("/api/channels/ops/stream").await;
 
     relay.replica(1).pause();
@@ -89,25 +90,33 @@ async fn g5_a_replica_that_wakes_trusts_no_memory() {
     let path = format!("/api/keys/{}/permissions", narrowed.key_hash());
     admin.put(path, narrow).await.expect(200);
     let missed = admin.say("ops", "while it slept").await;
+    admin.delete("/api/channels/reborn").await.expect(204);
+    admin.say("reborn", "in the new channel").await;
     // The bound while nothing can be heard is 5 s: after that no memory counts.
     sleep(Duration::from_millis(5_500)).await;
 
     // The requests lie in its socket when it wakes: they are the first that it sees.
     let body = json!({"content": "too late"});
     let messages = "/api/channels/ops/messages";
+    let waking = admin.on(1);
     let wake = async {
         sleep(Duration::from_millis(200)).await;
         relay.replica(1).resume();
     };
-    let (first, second, third, ()) = tokio::join!(
+    let (first, second, third, fourth, ()) = tokio::join!(
         revoked.post(messages, body.clone()),
         narrowed.post(messages, body.clone()),
         kept.post(messages, json!({"content": "in time"})),
+        waking.post(
+            "/api/channels/reborn/messages",
+            json!({"content": "the second"})
+        ),
         wake,
     );
     first.refused(401, "INVALID_API_KEY");
     second.refused(403, "FORBIDDEN");
     let third = third.expect(201);
+    assert_eq!(fourth.expect(201)["seq"], 2, "it knows the new channel");
     for stream in &mut streams {
         stream.ended().await;
     }

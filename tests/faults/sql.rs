@@ -81,6 +81,39 @@ impl Slot {
         transaction.commit().await.unwrap();
         row.get::<_, i64>(0) as u64
     }
+
+    /// Does what a replica does to open a channel, without the bell.
+    pub(crate) async fn open_silently(self, client: &mut Client, channel: &str) {
+        let transaction = client.transaction().await.unwrap();
+        self.lock(&transaction).await;
+        let statement = format!(
+            "insert into channels (team_id, id, name, created_at)
+             values ($1, nextval('slot_{}'), $2, clock_timestamp())",
+            self.number
+        );
+        transaction
+            .execute(&statement, &[&self.team, &channel])
+            .await
+            .unwrap();
+        transaction.commit().await.unwrap();
+    }
+
+    /// Does what a replica does to delete a channel, without the bell.
+    pub(crate) async fn delete_silently(self, client: &mut Client, channel: &str) {
+        let transaction = client.transaction().await.unwrap();
+        self.lock(&transaction).await;
+        let statement = format!(
+            "update channels set deleted_id = nextval('slot_{}')
+             where team_id = $1 and name = $2 and deleted_id is null",
+            self.number
+        );
+        let deleted = transaction
+            .execute(&statement, &[&self.team, &channel])
+            .await
+            .unwrap();
+        assert_eq!(deleted, 1, "there is such a channel");
+        transaction.commit().await.unwrap();
+    }
 }
 
 /// Ends the sessions that listen for bells; how many there were.
