@@ -1,1 +1,27 @@
-//! Set up below.
+//! What Handoff decides: who may do what, what is valid, and what a stream delivers.
+//!
+//! Callers of this crate are doors (HTTP, MCP): they authenticate a key, ask for a grant, and use
+//! it. It knows neither HTTP nor SQL.
+
+mod access;
+mod channels;
+mod error;
+pub mod feed;
+mod key_cache;
+mod keys;
+mod messages;
+mod operations;
+mod rate_limit;
+mod relay;
+mod signup;
+mod statuses;
+mod streams;
+mod sweep;
+
+pub use access::{Caller, ChannelGrant, StreamGrant, TeamGrant};
+pub use error::{Error, Result};
+pub use messages::{IdempotencyKey, Posted};
+pub use operations::{Operation, Scope};
+pub use rate_limit::{Budget, Spent};
+pub use relay::{Relay, RelayConfig};
+pub use streams::{MessageStream, StreamStart};

@@ -1,0 +1,197 @@
+//! API keys: authentication, and managing them.
+
+use crate::{Caller, Error, Operation, Relay, Result, TeamGrant, key_cache::CachedKey};
+use handoff_protocol::{
+    ErrorCode, Permissions,
+    keys::{API_KEY_PREFIX, AuditPage, CreatedKey, Key, KeyHash, KeyPermissions, NewKey},
+    pages::PageRequest,
+};
+use handoff_store::keys::{KeyChanged, KeyCreated};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
+/// Bytes of randomness in a key, written as twice as many hex characters.
+const KEY_BYTES: usize = 24;
+
+/// Makes a key nobody can guess, and its hash.
+pub(crate) fn new_api_key() -> (String, KeyHash) {
+    let api_key = format!(
+        "{API_KEY_PREFIX}{}",
+        hex::encode(rand::random::<[u8; KEY_BYTES]>())
+    );
+    let hash = hash_of(&api_key);
+    (api_key, hash)
+}
+
+fn hash_of(api_key: &str) -> KeyHash {
+    KeyHash(Sha256::digest(api_key.as_bytes()).into())
+}
+
+/// Whether a text could be a key at all; what isn't is refused without a look at the table.
+fn is_well_formed(api_key: &str) -> bool {
+    api_key.strip_prefix(API_KEY_PREFIX).is_some_and(|hex| {
+        hex.len() == 2 * KEY_BYTES && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
+}
+
+fn invalid_key() -> Error {
+    Error::new(
+        ErrorCode::InvalidApiKey,
+        "This API key is unknown, expired or revoked",
+    )
+}
+
+impl Relay {
+    /// The caller behind a raw key, if this replica remembers it: no look-up, no waiting.
+    pub fn authenticate_cached(&self, api_key: &str) -> Option<Caller> {
+        self.keys.get(&hash_of(api_key)).map(|key| Caller { key })
+    }
+
+    /// The caller behind a raw key.
+    ///
+    /// # Errors
+    /// `INVALID_API_KEY`
+    pub async fn authenticate(&self, api_key: &str) -> Result<Caller> {
+        if !is_well_formed(api_key) {
+            return Err(invalid_key());
+        }
+        let hash = hash_of(api_key);
+        if let Some(key) = self.keys.get(&hash) {
+            return Ok(Caller { key });
+        }
+        let key = self.load_key(hash).await?.ok_or_else(invalid_key)?;
+        Ok(Caller { key })
+    }
+
+    pub(crate) async fn load_key(&self, hash: KeyHash) -> Result<Option<Arc<CachedKey>>> {
+        let drops = self.keys.drops();
+        Ok(self
+            .store
+            .find_key(hash)
+            .await?
+            .map(|row| self.keys.insert(row, drops)))
+    }
+
+    /// Makes a key; the raw key is in the answer and nowhere else.
+    ///
+    /// # Errors
+    /// `KEY_LIMIT_REACHED`
+    pub async fn create_key(&self, grant: &TeamGrant, key: NewKey) -> Result<CreatedKey> {
+        let caller = grant.caller_for(Operation::CreateKey)?;
+        let (api_key, hash) = new_api_key();
+        let limit = self.config.keys_per_team;
+        match self
+            .store
+            .create_key(caller.team(), hash, &key, limit)
+            .await?
+        {
+            KeyCreated::Created => Ok(CreatedKey {
+                api_key,
+                key: hash,
+                sender: key.sender,
+                permissions: key.permissions,
+                expires_at: key.expires_at,
+            }),
+            KeyCreated::LimitReached => Err(Error::new(
+                ErrorCode::KeyLimitReached,
+                format!("The team has {limit} keys, which is its limit: revoke one first"),
+            )),
+        }
+    }
+
+    /// The team's keys.
+    pub async fn list_keys(&self, grant: &TeamGrant) -> Result<Vec<Key>> {
+        let caller = grant.caller_for(Operation::ListKeys)?;
+        Ok(self.store.list_keys(caller.team()).await?)
+    }
+
+    /// Replaces a key's permissions: at once here, within a second on the other replicas.
+    ///
+    /// # Errors
+    /// `KEY_NOT_FOUND`, `LAST_ADMIN`
+    pub async fn set_key_permissions(
+        &self,
+        grant: &TeamGrant,
+        hash: Option<KeyHash>,
+        permissions: Permissions,
+    ) -> Result<KeyPermissions> {
+        let caller = grant.caller_for(Operation::SetKeyPermissions)?;
+        let key = hash.ok_or_else(key_not_found)?;
+        let change = self
+            .store
+            .set_key_permissions(caller.team(), key, &permissions)
+            .await;
+        self.key_changed(key, change)?;
+        Ok(KeyPermissions { key, permissions })
+    }
+
+    /// Revokes a key: at once here, within a second on the other replicas.
+    ///
+    /// # Errors
+    /// `KEY_NOT_FOUND`, `LAST_ADMIN`
+    pub async fn revoke_key(&self, grant: &TeamGrant, hash: Option<KeyHash>) -> Result<()> {
+        let caller = grant.caller_for(Operation::RevokeKey)?;
+        let key = hash.ok_or_else(key_not_found)?;
+        let change = self.store.revoke_key(caller.team(), key).await;
+        self.key_changed(key, change)
+    }
+
+    fn key_changed(&self, key: KeyHash, change: handoff_store::Result<KeyChanged>) -> Result<()> {
+        match change {
+            Ok(KeyChanged::NotFound) => Err(key_not_found()),
+            Ok(KeyChanged::LastAdmin) => Err(Error::new(
+                ErrorCode::LastAdmin,
+                "This is the team's last lasting key with admin on \"*\": make another one first",
+            )),
+            // After an error the change may have been committed all the same.
+            Ok(KeyChanged::Changed) => {
+                self.forget_key(&key);
+                Ok(())
+            }
+            Err(error) => {
+                self.forget_key(&key);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Forgets a key that was changed, and ends its streams on this replica.
+    fn forget_key(&self, key: &KeyHash) {
+        self.keys.drop_key(key);
+        self.open_streams.end_streams_of(key);
+    }
+
+    /// Looks at a key that is said to have changed. Where this replica knows of the change
+    /// already, the key's streams go on: a change may be told of several times.
+    pub(crate) async fn recheck_key(&self, hash: KeyHash) {
+        let permissions = match self.store.find_key(hash).await {
+            Ok(row) => row.map(|row| row.permissions),
+            Err(_) => None,
+        };
+        let known = self.keys.peek(&hash);
+        if known.is_some_and(|known| Some(&known.row.permissions) != permissions.as_ref()) {
+            self.keys.drop_key(&hash);
+        }
+        self.open_streams
+            .end_streams_unless(&hash, permissions.as_ref());
+    }
+
+    /// The team's audit log.
+    pub async fn list_audit(&self, grant: &TeamGrant, page: PageRequest) -> Result<AuditPage> {
+        let caller = grant.caller_for(Operation::ReadAudit)?;
+        let found = self.store.list_audit(caller.team(), page).await?;
+        let last = found.items.last().map(|entry| entry.id).or(page.after);
+        Ok(AuditPage {
+            next_after_id: last.unwrap_or_default(),
+            has_more: found.has_more,
+            entries: found.items,
+        })
+    }
+}
+
+fn key_not_found() -> Error {
+    Error::new(
+        ErrorCode::KeyNotFound,
+        "This team has no key with this hash",
+    )
+}

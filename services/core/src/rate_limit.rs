@@ -1,0 +1,370 @@
+//! Rate limits that hold over the fleet, without asking for every request.
+//!
+//! A bucket (a key, or an address without one) has `limit` requests in a window that begins with
+//! its first. A lone replica counts by itself. Several share: each spends a small part freely,
+//! and beyond that takes tenths from the bucket's row in Postgres, ahead of need, many buckets a
+//! statement. So a key that uses one replica has its whole limit there, and one that uses all of
+//! them exceeds it by a tenth at most.
+
+use handoff_store::{
+    Store,
+    rate_limits::{Bucket, Grant},
+};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Buckets counted at once at most; each is forgotten when its window ends.
+const BUCKETS_MAX: usize = 200_000;
+/// Buckets that one statement asks for.
+const ASK_MAX: usize = 500;
+/// How long a request waits for its share. After that it passes: what Postgres can't say in time
+/// must not turn requests away.
+const SHARE_WAIT: Duration = Duration::from_millis(500);
+
+/// What a request is counted against.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget(pub(crate) Bucket);
+
+/// What came of counting a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Spent {
+    /// The whole limit.
+    pub limit: u32,
+    /// What is left in this window, as far as this replica knows.
+    pub remaining: u32,
+    /// The request is one too many; wait this long.
+    pub refused: Option<Duration>,
+}
+
+/// Counts requests of a replica.
+pub(crate) struct Budgets {
+    limit: u32,
+    window: Duration,
+    live_replicas: AtomicUsize,
+    buckets: Mutex<HashMap<Bucket, Window>>,
+    asked: Notify,
+}
+
+/// A bucket's window, as this replica sees it.
+struct Window {
+    ends: Instant,
+    /// Requests counted here.
+    used: u64,
+    /// Requests that may be counted here without asking.
+    granted: u64,
+    /// Of `used`, what no row knows of.
+    unreported: u64,
+    /// What the fleet has taken, as the row said last.
+    fleet_used: u64,
+    /// The row has nothing more to give in this window.
+    exhausted: bool,
+    /// A request for a share is to be sent, or under way.
+    asking: bool,
+    answered: watch::Sender<()>,
+}
+
+enum Count {
+    Done(Spent),
+    Wait(watch::Receiver<()>),
+}
+
+impl Budgets {
+    pub(crate) fn new(limit: u32, window: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            window,
+            live_replicas: AtomicUsize::new(1),
+            buckets: Mutex::default(),
+            asked: Notify::new(),
+        })
+    }
+
+    pub(crate) fn live_replicas(&self) -> usize {
+        self.live_replicas.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_live_replicas(&self, live: usize) {
+        self.live_replicas.store(live.max(1), Ordering::Relaxed);
+    }
+
+    fn buckets(&self) -> MutexGuard<'_, HashMap<Bucket, Window>> {
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tenth(&self) -> u64 {
+        (u64::from(self.limit) / 10).max(1)
+    }
+
+    /// Counts a request.
+    pub(crate) async fn spend(&self, budget: Budget) -> Spent {
+        let deadline = Instant::now() + SHARE_WAIT;
+        loop {
+            let must_decide = Instant::now() >= deadline;
+            let mut answer = match self.count(budget.0, Instant::now(), must_decide) {
+                Count::Done(spent) => return spent,
+                Count::Wait(answer) => answer,
+            };
+            let _ = tokio::time::timeout_at(deadline.into(), answer.changed()).await;
+        }
+    }
+
+    fn count(&self, bucket: Bucket, now: Instant, must_decide: bool) -> Count {
+        let (limit, tenth) = (u64::from(self.limit), self.tenth());
+        let live = self.live_replicas() as u64;
+        let mut buckets = self.buckets();
+        if buckets.len() >= BUCKETS_MAX && !buckets.contains_key(&bucket) {
+            buckets.retain(|_, window| window.ends > now);
+            if buckets.len() >= BUCKETS_MAX {
+                return Count::Done(self.refuse(Duration::from_secs(1)));
+            }
+        }
+        let share = if live == 1 { limit } else { limit / 10 / live };
+        let window = buckets
+            .entry(bucket)
+            .or_insert_with(|| Window::new(now, self.window, share));
+        if window.ends <= now {
+            window.restart(now, self.window, share);
+        }
+        if live == 1 && window.granted < limit && !window.exhausted {
+            // The others are gone.
+            window.granted = limit;
+        }
+        if window.used < window.granted || (must_decide && !window.exhausted) {
+            window.used += 1;
+            window.unreported += 1;
+            let left_here = window.granted.saturating_sub(window.used);
+            if live > 1 && left_here < tenth / 2 && !window.exhausted && !window.asking {
+                window.asking = true;
+                self.asked.notify_one();
+            }
+            let known = window.used.max(window.fleet_used.saturating_sub(left_here));
+            let remaining = limit.saturating_sub(known) as u32;
+            return Count::Done(Spent {
+                limit: self.limit,
+                remaining,
+                refused: None,
+            });
+        }
+        if live == 1 || window.exhausted || limit == 0 {
+            return Count::Done(self.refuse(window.ends.saturating_duration_since(now)));
+        }
+        if !window.asking {
+            window.asking = true;
+            self.asked.notify_one();
+        }
+        Count::Wait(window.answered.subscribe())
+    }
+
+    fn refuse(&self, wait: Duration) -> Spent {
+        Spent {
+            limit: self.limit,
+            remaining: 0,
+            refused: Some(wait),
+        }
+    }
+
+    /// Forgets windows that have ended.
+    pub(crate) fn forget_ended(&self) {
+        let now = Instant::now();
+        let mut buckets = self.buckets();
+        buckets.retain(|_, window| window.ends > now || window.asking);
+        if buckets.capacity() > 1_024 && buckets.len() < buckets.capacity() / 8 {
+            buckets.shrink_to_fit();
+        }
+    }
+
+    /// Takes shares for the buckets that need one, until `stop`.
+    pub(crate) async fn take_shares(self: Arc<Self>, store: Arc<Store>, stop: CancellationToken) {
+        loop {
+            let wanted = self.wanted();
+            if wanted.is_empty() {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = self.asked.notified() => continue,
+                }
+            }
+            let asked: Vec<Bucket> = wanted.iter().map(|(bucket, _)| *bucket).collect();
+            match store
+                .take_rate_limits(wanted.clone(), self.limit, self.window)
+                .await
+            {
+                Ok(grants) => self.take_in(&wanted, &grants.into_iter().collect()),
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "Shares of rate limits can't be taken"
+                    );
+                    self.give_up(&asked);
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    fn wanted(&self) -> Vec<(Bucket, u64)> {
+        let buckets = self.buckets();
+        let asking = buckets.iter().filter(|(_, window)| window.asking);
+        asking
+            .map(|(bucket, window)| (*bucket, window.unreported + self.tenth()))
+            .take(ASK_MAX)
+            .collect()
+    }
+
+    fn take_in(&self, wanted: &[(Bucket, u64)], grants: &HashMap<Bucket, Grant>) {
+        let now = Instant::now();
+        let mut buckets = self.buckets();
+        for (bucket, wanted) in wanted {
+            let (Some(window), Some(grant)) = (buckets.get_mut(bucket), grants.get(bucket)) else {
+                continue;
+            };
+            let reported = wanted.saturating_sub(self.tenth());
+            window.unreported = window.unreported.saturating_sub(reported);
+            // What was granted covers first what was spent without asking.
+            let fresh = grant.granted.saturating_sub(reported);
+            window.granted = window.used.saturating_sub(window.unreported) + fresh;
+            window.exhausted = grant.granted < *wanted;
+            window.fleet_used = grant.used;
+            window.ends = now + grant.window_left;
+            window.asking = false;
+            window.answered.send_replace(());
+        }
+    }
+
+    fn give_up(&self, asked: &[Bucket]) {
+        let mut buckets = self.buckets();
+        for bucket in asked {
+            if let Some(window) = buckets.get_mut(bucket) {
+                window.asking = false;
+            }
+        }
+    }
+}
+
+impl Window {
+    fn new(now: Instant, length: Duration, granted: u64) -> Self {
+        Self {
+            ends: now + length,
+            used: 0,
+            granted,
+            unreported: 0,
+            fleet_used: 0,
+            exhausted: false,
+            asking: false,
+            answered: watch::Sender::new(()),
+        }
+    }
+
+    fn restart(&mut self, now: Instant, length: Duration, granted: u64) {
+        let Self {
+            asking, answered, ..
+        } = std::mem::replace(self, Self::new(now, length, granted));
+        self.asking = asking;
+        self.answered = answered;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUCKET: Bucket = [7; 32];
+
+    fn count(budgets: &Budgets, now: Instant) -> Option<Spent> {
+        match budgets.count(BUCKET, now, false) {
+            Count::Done(spent) => Some(spent),
+            Count::Wait(_) => None,
+        }
+    }
+
+    #[test]
+    fn a_lone_replica_has_the_whole_limit_in_each_window() {
+        let budgets = Budgets::new(5, Duration::from_secs(1));
+        let now = Instant::now();
+        for left in (0..5).rev() {
+            let spent = count(&budgets, now).unwrap();
+            assert_eq!((spent.remaining, spent.refused), (left, None));
+        }
+        assert!(count(&budgets, now).unwrap().refused.is_some());
+        assert!(
+            count(&budgets, now + Duration::from_secs(1))
+                .unwrap()
+                .refused
+                .is_none()
+        );
+    }
+
+    /// The bucket's row, as the statement changes it.
+    fn grant(row_used: &mut u64, wanted: u64, limit: u64) -> Grant {
+        let granted = wanted.min(limit - *row_used);
+        *row_used += granted;
+        Grant {
+            granted,
+            used: *row_used,
+            window_left: Duration::from_secs(1),
+        }
+    }
+
+    fn spend_all(replicas: &[Arc<Budgets>], limit: u64) -> Vec<u64> {
+        let now = Instant::now();
+        let mut row = 0;
+        let mut passed = vec![0; replicas.len()];
+        loop {
+            let mut refused = 0;
+            for (replica, passed) in replicas.iter().zip(&mut passed) {
+                match count(replica, now) {
+                    Some(Spent { refused: None, .. }) => *passed += 1,
+                    Some(_) => refused += 1,
+                    None => {}
+                }
+                let wanted = replica.wanted();
+                let grants = wanted
+                    .iter()
+                    .map(|(b, amount)| (*b, grant(&mut row, *amount, limit)));
+                let grants = grants.collect();
+                replica.take_in(&wanted, &grants);
+            }
+            if refused == replicas.len() {
+                return passed;
+            }
+        }
+    }
+
+    fn fleet(size: usize, limit: u32) -> Vec<Arc<Budgets>> {
+        let replica = |_| {
+            let budgets = Budgets::new(limit, Duration::from_secs(1));
+            budgets.set_live_replicas(size);
+            budgets
+        };
+        (0..size).map(replica).collect()
+    }
+
+    #[test]
+    fn one_replica_of_two_gives_the_whole_limit() {
+        for limit in [1, 7, 100, 1_000] {
+            let fleet = fleet(2, limit);
+            assert_eq!(spend_all(&fleet[..1], u64::from(limit)), [u64::from(limit)]);
+        }
+    }
+
+    #[test]
+    fn a_fleet_exceeds_the_limit_by_a_tenth_at_most() {
+        for (size, limit) in [(2, 100), (3, 100), (5, 1_000), (4, 10)] {
+            let passed: u64 = spend_all(&fleet(size, limit), u64::from(limit))
+                .iter()
+                .sum();
+            let limit = u64::from(limit);
+            assert!(
+                (limit..=limit + limit / 10).contains(&passed),
+                "{size}: {passed} of {limit}"
+            );
+        }
+    }
+}

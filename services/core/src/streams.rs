@@ -1,0 +1,338 @@
+//! Streams: one loop for replay and live.
+//!
+//! A stream subscribes first and reads second: what memory holds comes from the feed, what is
+//! older from the tables, always after one cursor. So everything after the cursor comes, in order,
+//! once (guarantee G3).
+
+use crate::{
+    Error, Relay, Result, StreamGrant,
+    access::Caller,
+    feed::{Subscription, slot::Taken},
+};
+use bytes::Bytes;
+use handoff_protocol::{
+    ChannelName, Cursor, ErrorCode, Id, Permissions, Timestamp, keys::KeyHash, sse::message_frame,
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Messages that a stream reads from the tables at once.
+const PAGE: i64 = 100;
+/// Pauses after a failed read.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Where a stream starts.
+#[derive(Clone, Copy, Debug)]
+pub enum StreamStart {
+    /// With what is posted from now on.
+    Now,
+    /// With everything after this.
+    After(Cursor),
+}
+
+/// The streams that this replica holds open, by key.
+#[derive(Default)]
+pub(crate) struct OpenStreams {
+    keys: Mutex<HashMap<KeyHash, Arc<StreamsOfKey>>>,
+}
+
+struct StreamsOfKey {
+    permissions: Permissions,
+    expires_at: Option<Timestamp>,
+    /// Cancelled when the key no longer is what it was: its streams end.
+    end: CancellationToken,
+    open: Mutex<usize>,
+}
+
+/// A stream's place under its key's limit; free again when dropped.
+struct StreamSlot {
+    relay: Arc<Relay>,
+    hash: KeyHash,
+    streams: Arc<StreamsOfKey>,
+}
+
+impl OpenStreams {
+    fn keys(&self) -> MutexGuard<'_, HashMap<KeyHash, Arc<StreamsOfKey>>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends all streams of a key.
+    pub(crate) fn end_streams_of(&self, hash: &KeyHash) {
+        if let Some(streams) = self.keys().remove(hash) {
+            streams.end.cancel();
+        }
+    }
+
+    /// Ends a key's streams, unless it still has these permissions.
+    pub(crate) fn end_streams_unless(&self, hash: &KeyHash, permissions: Option<&Permissions>) {
+        let mut keys = self.keys();
+        let changed = keys
+            .get(hash)
+            .is_some_and(|streams| Some(&streams.permissions) != permissions);
+        if changed && let Some(streams) = keys.remove(hash) {
+            streams.end.cancel();
+        }
+    }
+
+    /// Ends the streams of keys that have expired.
+    pub(crate) fn end_expired(&self) {
+        let now = Timestamp::now();
+        self.keys().retain(|_, streams| {
+            let expired = streams.expires_at.is_some_and(|at| at <= now);
+            if expired {
+                streams.end.cancel();
+            }
+            !expired
+        });
+    }
+
+    /// The keys with open streams, and how many.
+    pub(crate) fn counts(&self) -> Vec<(KeyHash, usize)> {
+        let keys = self.keys();
+        let mut counts: Vec<_> = keys
+            .iter()
+            .map(|(hash, key)| (*hash, key.count()))
+            .collect();
+        counts.sort_unstable();
+        counts
+    }
+
+    /// How many streams are open.
+    pub(crate) fn total(&self) -> usize {
+        self.keys().values().map(|streams| streams.count()).sum()
+    }
+}
+
+impl StreamsOfKey {
+    fn open(&self) -> MutexGuard<'_, usize> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self) -> usize {
+        *self.open()
+    }
+}
+
+impl Drop for StreamSlot {
+    fn drop(&mut self) {
+        let mut keys = self.relay.open_streams.keys();
+        let mut open = self.streams.open();
+        *open = open.saturating_sub(1);
+        if *open == 0
+            && keys
+                .get(&self.hash)
+                .is_some_and(|here| Arc::ptr_eq(here, &self.streams))
+        {
+            keys.remove(&self.hash);
+        }
+    }
+}
+
+impl Relay {
+    /// Opens a stream of channels; those that don't exist are waited for. With
+    /// [`StreamStart::Now`], what is posted after this returns is delivered.
+    ///
+    /// # Errors
+    /// `SSE_LIMIT_REACHED`
+    pub async fn open_stream(
+        self: &Arc<Self>,
+        grant: StreamGrant,
+        start: StreamStart,
+    ) -> Result<MessageStream> {
+        let StreamGrant { caller, channels } = grant;
+        let place = self.take_stream_slot(&caller).await?;
+        // Again only where a channel was deleted at this very moment.
+        for _ in 0..5 {
+            let mut stream = MessageStream {
+                relay: self.clone(),
+                subscription: self.feed.subscribe(caller.team()),
+                waiting_for: channels.clone(),
+                channels_seen: 0,
+                cursor: 0,
+                place: place.clone(),
+            };
+            if !stream.find_channels().await? {
+                continue;
+            }
+            stream.cursor = match start {
+                StreamStart::After(cursor) => cursor.serial(),
+                StreamStart::Now => stream.subscription.settle().await?,
+            };
+            return Ok(stream);
+        }
+        Err(Error::new(
+            ErrorCode::Unavailable,
+            "A channel of this stream is being deleted",
+        )
+        .retry_after(Duration::from_secs(1)))
+    }
+
+    async fn take_stream_slot(self: &Arc<Self>, caller: &Caller) -> Result<Arc<StreamSlot>> {
+        let key = &caller.key.row;
+        let elsewhere = match self.budgets.live_replicas() {
+            1 => 0,
+            _ => self.store.streams_elsewhere(key.hash).await?,
+        };
+        let limit = self.config.streams_per_key as usize;
+        let mut keys = self.open_streams.keys();
+        let known = keys
+            .get(&key.hash)
+            .filter(|known| known.permissions == key.permissions);
+        let streams = match known {
+            Some(streams) => streams.clone(),
+            None => Arc::new(StreamsOfKey {
+                permissions: key.permissions.clone(),
+                expires_at: key.expires_at,
+                end: CancellationToken::new(),
+                open: Mutex::new(0),
+            }),
+        };
+        let mut open = streams.open();
+        if *open + elsewhere >= limit {
+            let message = format!("This key has {limit} streams open, which is its limit");
+            return Err(
+                Error::new(ErrorCode::SseLimitReached, message).retry_after(Duration::from_secs(1))
+            );
+        }
+        *open += 1;
+        drop(open);
+        if let Some(replaced) = keys.insert(key.hash, streams.clone())
+            && !Arc::ptr_eq(&replaced, &streams)
+        {
+            replaced.end.cancel();
+        }
+        drop(keys);
+        Ok(Arc::new(StreamSlot {
+            relay: self.clone(),
+            hash: key.hash,
+            streams,
+        }))
+    }
+}
+
+/// Messages of some channels after a cursor, as frames.
+pub struct MessageStream {
+    relay: Arc<Relay>,
+    subscription: Subscription,
+    /// Channels that don't exist yet.
+    waiting_for: Vec<ChannelName>,
+    /// How often a channel had been opened when they were last looked for.
+    channels_seen: u64,
+    cursor: i64,
+    place: Arc<StreamSlot>,
+}
+
+impl MessageStream {
+    /// Everything up to here was delivered or is none of this stream's business.
+    pub fn cursor(&self) -> Cursor {
+        Id::from_serial(self.cursor)
+    }
+
+    /// The next frames, at least one; none when the stream has ended: its key changed, a channel
+    /// was deleted, or this replica stops. Nothing is lost if the wait is given up.
+    pub async fn next(&mut self) -> Option<Vec<Bytes>> {
+        let (end, stop) = (self.place.streams.end.clone(), self.relay.stop.clone());
+        tokio::select! {
+            biased;
+            () = end.cancelled() => None,
+            () = stop.cancelled() => None,
+            frames = self.next_frames() => frames,
+        }
+    }
+
+    async fn next_frames(&mut self) -> Option<Vec<Bytes>> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let seen = (!self.waiting_for.is_empty()).then_some(self.channels_seen);
+            let outcome = match self.subscription.take(self.cursor, seen) {
+                Taken::Frames { frames, cursor } => {
+                    self.cursor = cursor;
+                    if !frames.is_empty() {
+                        return Some(frames);
+                    }
+                    self.subscription.woken().await;
+                    continue;
+                }
+                Taken::Unsettled => {
+                    self.subscription.woken().await;
+                    continue;
+                }
+                Taken::ChannelDeleted => return None,
+                Taken::ChannelsCreated => match self.find_channels().await {
+                    Ok(true) => continue,
+                    Ok(false) => return None,
+                    Err(error) => Err(error),
+                },
+                Taken::Behind { watermark } => self.read_page(watermark).await,
+            };
+            match outcome {
+                Ok(frames) if frames.is_empty() => pause = FIRST_PAUSE,
+                Ok(frames) => return Some(frames),
+                Err(error) => {
+                    tracing::debug!(
+                        error = &error as &dyn std::error::Error,
+                        "A stream can't read; it tries again"
+                    );
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Reads on from the tables. What isn't found up to `watermark` isn't there.
+    async fn read_page(&mut self, watermark: i64) -> Result<Vec<Bytes>> {
+        // A channel yet to be found may hold something after the watermark: go no further.
+        let up_to = if self.waiting_for.is_empty() {
+            i64::MAX
+        } else {
+            watermark
+        };
+        let team = self.subscription.team();
+        let channels = self.subscription.channel_ids();
+        let store = &self.relay.store;
+        let messages = store
+            .stream_page(team, &channels, self.cursor, up_to, PAGE)
+            .await?;
+        let last = messages
+            .last()
+            .map_or(self.cursor, |message| message.id.serial());
+        let is_full = messages.len() as i64 == PAGE;
+        self.cursor = if is_full { last } else { last.max(watermark) };
+        Ok(messages.iter().map(message_frame).collect())
+    }
+
+    /// Follows those of the channels waited for that exist by now. False where one was deleted
+    /// before its deletion could be heard of.
+    async fn find_channels(&mut self) -> Result<bool> {
+        // First the ears, then the look.
+        self.subscription.wait_for_channels(true);
+        self.channels_seen = self.subscription.channels_created();
+        let team = self.subscription.team();
+        let found = self
+            .relay
+            .store
+            .resolve_channels(team, &self.waiting_for)
+            .await?;
+        for (id, _) in &found {
+            self.subscription.add_channel(*id);
+        }
+        self.waiting_for
+            .retain(|name| !found.iter().any(|(_, found)| found == name));
+        if self.waiting_for.is_empty() {
+            self.subscription.wait_for_channels(false);
+        }
+        let followed = self.subscription.channel_ids();
+        Ok(followed.is_empty()
+            || !self
+                .relay
+                .store
+                .any_channel_deleted(team, &followed)
+                .await?)
+    }
+}

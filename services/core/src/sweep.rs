@@ -1,0 +1,110 @@
+//! What a replica does every second: it makes up for bells that were never heard, reads which
+//! keys changed, and says that it lives.
+
+use crate::Relay;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{sync::mpsc, time::MissedTickBehavior};
+
+const EVERY: Duration = Duration::from_secs(1);
+const CLEAN_EVERY: Duration = Duration::from_secs(30);
+
+impl Relay {
+    /// Sweeps until the replica stops.
+    pub(crate) async fn sweep(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut streams = None;
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            self.budgets.forget_ended();
+            self.open_streams.end_expired();
+            let swept = tokio::join!(self.sweep_keys(), self.sweep_slots(), async {
+                let counts = self.open_streams.counts();
+                let changed = (streams.as_ref() != Some(&counts)).then_some(counts.as_slice());
+                let live = self.store.heartbeat(changed).await?;
+                self.budgets.set_live_replicas(live);
+                self.notifier.set_live_replicas(live);
+                streams = Some(counts);
+                Ok(())
+            });
+            if let (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) = swept {
+                streams = None;
+                tracing::warn!(error = &error as &dyn std::error::Error, "A sweep failed");
+            }
+        }
+    }
+
+    async fn sweep_slots(&self) -> handoff_store::Result<()> {
+        self.feed.swept(&self.store.last_values().await?);
+        Ok(())
+    }
+
+    /// Reads which keys changed lately. After a pause that is too long for that, nothing that was
+    /// remembered counts any more.
+    async fn sweep_keys(&self) -> handoff_store::Result<()> {
+        let began = Instant::now();
+        let was_trusted = self.keys.is_trusted();
+        let changed = self.store.recent_key_changes().await?;
+        if was_trusted {
+            for (change, hash) in changed {
+                if self.key_changes_seen.is_new(change) {
+                    self.recheck_key(hash).await;
+                }
+            }
+        } else {
+            self.keys.drop_all();
+            for (hash, _) in self.open_streams.counts() {
+                self.recheck_key(hash).await;
+            }
+        }
+        self.keys.swept(began);
+        Ok(())
+    }
+
+    /// Looks at the keys that are said to have changed, as they are rung for.
+    pub(crate) async fn hear_of_keys(
+        self: Arc<Self>,
+        mut changed: mpsc::Receiver<handoff_protocol::keys::KeyHash>,
+    ) {
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                hash = changed.recv() => match hash {
+                    Some(hash) => self.recheck_key(hash).await,
+                    None => return,
+                }
+            }
+        }
+    }
+
+    /// Removes what nobody can see any more, until the replica stops.
+    pub(crate) async fn clean(self: Arc<Self>) {
+        loop {
+            // Replicas take turns at random; each channel is one replica's work at a time.
+            let pause = CLEAN_EVERY.mul_f64(0.5 + rand::random::<f64>());
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+            while !self.stop.is_cancelled() {
+                match self.store.clean().await {
+                    Ok(true) => tokio::task::yield_now().await,
+                    Ok(false) => break,
+                    Err(error) => {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "Cleaning up failed"
+                        );
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Teams, signup, and what a caller learns of itself.
+
+use crate::{Invalid, Name, Permissions, TeamId, Timestamp, keys::KeyHash};
+use serde::{Deserialize, Serialize};
+
+/// A team.
+#[derive(Clone, Debug, Serialize)]
+pub struct Team {
+    /// Names it.
+    pub id: TeamId,
+    /// What people call it; not unique.
+    pub name: Name,
+    /// When it signed up.
+    pub created_at: Timestamp,
+}
+
+/// The body of `POST /api/signup`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct SignupRequest {
+    /// Required.
+    pub team_name: Option<String>,
+    /// Required: whom the first key speaks for.
+    pub sender_name: Option<String>,
+}
+
+/// A team to be made, every part legal.
+#[derive(Clone, Debug)]
+pub struct NewTeam {
+    /// What people call it.
+    pub name: Name,
+    /// Whom its first key speaks for.
+    pub sender: Name,
+}
+
+impl TryFrom<SignupRequest> for NewTeam {
+    type Error = Invalid;
+
+    fn try_from(request: SignupRequest) -> Result<Self, Invalid> {
+        let team = request.team_name.filter(|name| !name.is_empty());
+        let sender = request.sender_name.filter(|name| !name.is_empty());
+        let (Some(team), Some(sender)) = (team, sender) else {
+            return Err(Invalid::missing("team_name and sender_name"));
+        };
+        Ok(Self {
+            name: Name::parse("team_name", &team)?,
+            sender: Name::parse("sender_name", &sender)?,
+        })
+    }
+}
+
+/// The answer to a signup.
+#[derive(Clone, Serialize)]
+pub struct SignedUp {
+    /// The new team.
+    pub team: Team,
+    /// Its first key, `{"*": "admin"}`; shown only here.
+    pub api_key: String,
+}
+
+/// What `GET /api/me` answers.
+#[derive(Clone, Debug, Serialize)]
+pub struct Me {
+    /// The caller's team.
+    pub team: Team,
+    /// Whom the caller's key speaks for.
+    pub sender: Name,
+    /// The hash that names the key.
+    pub key: KeyHash,
+    /// What it may do.
+    pub permissions: Permissions,
+    /// From when on it is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// What holds it back.
+    pub limits: Limits,
+}
+
+/// The limits and quotas of a key and its team.
+#[derive(Clone, Debug, Serialize)]
+pub struct Limits {
+    /// Requests of this key in a window.
+    pub rate_limit_max: u32,
+    /// The window, in milliseconds.
+    pub rate_limit_window_ms: u64,
+    /// Streams that this key may have open.
+    pub streams_per_key: u32,
+    /// Keys of the team.
+    pub keys_per_team: u32,
+    /// Channels of the team.
+    pub channels_per_team: u32,
+}

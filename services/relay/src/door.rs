@@ -1,0 +1,414 @@
+//! The door: what happens to every request before and after its handler.
+//!
+//! Checks come in a fixed order: route, key, rate limit, channel name in the path, permission,
+//! then everything else; a handler goes through them in this order by asking for them.
+
+use crate::{
+    address::TrustedProxies,
+    error::{self, refusal},
+    query::Query,
+};
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    response::Response,
+};
+use bytes::{Bytes, BytesMut};
+use handoff_core::{
+    Caller, ChannelGrant, Error, IdempotencyKey, Operation, Relay, Result, Spent, StreamGrant,
+    TeamGrant,
+};
+use handoff_protocol::{
+    ChannelName, ErrorCode, Id, Invalid, StatusKey,
+    keys::{API_KEY_PREFIX, KeyHash},
+};
+use http::{HeaderName, HeaderValue, StatusCode, request::Parts};
+use http_body_util::BodyExt;
+use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+/// Longest body that is read for what it says.
+pub(crate) const BODY_MAX: usize = 256 << 10;
+/// Longest body that is read to the end, so that the refusal arrives.
+const BODY_DRAIN_MAX: usize = 1 << 20;
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const RATE_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+
+/// What every handler needs.
+pub(crate) struct App {
+    pub(crate) relay: Arc<Relay>,
+    pub(crate) trusted_proxies: TrustedProxies,
+    /// Set once the replica stops: it is no longer ready.
+    pub(crate) stopping: AtomicBool,
+}
+
+/// The address at the other end of the connection.
+#[derive(Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// Whether a route asks for a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// A key, and room in its rate limit.
+    Key,
+    /// No key, but room in the address's rate limit.
+    Address,
+    /// Nothing.
+    Nothing,
+}
+
+/// A request on its way through its handler.
+pub(crate) struct ApiRequest {
+    pub(crate) app: Arc<App>,
+    pub(crate) parts: Parts,
+    /// Behind a lock that is never waited for: a body can't be shared between threads as it is.
+    body: Mutex<Body>,
+    /// None on routes that need no key.
+    caller: Option<Caller>,
+}
+
+/// A request's way in and out: authentication and rate limit before the handler, error envelope
+/// and the headers of every answer after it.
+pub(crate) async fn pass<F>(
+    State(app): State<Arc<App>>,
+    request: Request,
+    needs: Needs,
+    handler: impl FnOnce(ApiRequest) -> F,
+) -> Response
+where
+    F: Future<Output = Result<Response>>,
+{
+    let (parts, body) = request.into_parts();
+    let request_id = RequestId::of(&parts);
+    let mut spent = None;
+    let outcome = match admit(&app, &parts, needs, &mut spent).await {
+        Ok(caller) => {
+            handler(ApiRequest {
+                app,
+                parts,
+                body: Mutex::new(body),
+                caller,
+            })
+            .await
+        }
+        Err(error) => Err(error),
+    };
+    let mut response = outcome.unwrap_or_else(|error| refusal(&error, request_id.as_str()));
+    let headers = response.headers_mut();
+    if let Some(Spent {
+        limit, remaining, ..
+    }) = spent
+    {
+        headers.insert(RATE_LIMIT, limit.into());
+        headers.insert(RATE_REMAINING, remaining.into());
+    }
+    headers.insert(REQUEST_ID, request_id.0);
+    response
+}
+
+/// Names a request in the log and in its answer: as the client or a proxy named it, else anew.
+struct RequestId(HeaderValue);
+
+impl RequestId {
+    fn of(parts: &Parts) -> Self {
+        let given = parts.headers.get(REQUEST_ID).filter(|id| {
+            (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+        });
+        given.cloned().map_or_else(Self::random, Self)
+    }
+
+    fn random() -> Self {
+        let text = format!("{:016x}", rand::random::<u64>());
+        Self(
+            HeaderValue::from_maybe_shared(Bytes::from(text))
+                .unwrap_or(HeaderValue::from_static("-")),
+        )
+    }
+
+    fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or("-")
+    }
+}
+
+/// Key and rate limit.
+async fn admit(
+    app: &App,
+    parts: &Parts,
+    needs: Needs,
+    spent: &mut Option<Spent>,
+) -> Result<Option<Caller>> {
+    match needs {
+        Needs::Nothing => Ok(None),
+        Needs::Address => {
+            refuse_if_spent(app.relay.spend_address(app.client_address(parts)).await)?;
+            Ok(None)
+        }
+        Needs::Key => {
+            let caller = match authenticate(app, parts).await {
+                Ok(caller) => caller,
+                Err(error) if error.code.http_status() == 401 => {
+                    // Guessing keys is limited as well.
+                    refuse_if_spent(app.relay.spend_address(app.client_address(parts)).await)?;
+                    return Err(error);
+                }
+                Err(error) => return Err(error),
+            };
+            let counted = app.relay.spend(&caller).await;
+            *spent = Some(counted);
+            refuse_if_spent(counted)?;
+            Ok(Some(caller))
+        }
+    }
+}
+
+fn refuse_if_spent(spent: Spent) -> Result<()> {
+    match spent.refused {
+        Some(wait) => {
+            let message = format!("Too many requests: {} fit into a window", spent.limit);
+            Err(Error::new(ErrorCode::RateLimited, message).retry_after(wait))
+        }
+        None => Ok(()),
+    }
+}
+
+async fn authenticate(app: &App, parts: &Parts) -> Result<Caller> {
+    let Some(api_key) = api_key(parts) else {
+        return Err(Error::new(
+            ErrorCode::MissingApiKey,
+            format!("Send an API key: Authorization: Bearer {API_KEY_PREFIX}…"),
+        ));
+    };
+    app.relay.authenticate(&api_key).await
+}
+
+/// The first key that is not empty decides, right or wrong.
+fn api_key(parts: &Parts) -> Option<String> {
+    let header = |name: &str| {
+        let value = parts.headers.get(name)?;
+        Some(String::from_utf8_lossy(value.as_bytes()).trim().to_owned())
+    };
+    let bearer = header("authorization").and_then(|value| {
+        let (scheme, key) = value.split_once(' ')?;
+        scheme
+            .eq_ignore_ascii_case("bearer")
+            .then(|| key.trim().to_owned())
+    });
+    [bearer, header("x-api-key")]
+        .into_iter()
+        .flatten()
+        .find(|key| !key.is_empty())
+        .or_else(|| Query::new(parts.uri.query()).token())
+}
+
+impl App {
+    fn client_address(&self, parts: &Parts) -> IpAddr {
+        let peer = parts.extensions.get::<Peer>().map(|peer| peer.0.ip());
+        self.trusted_proxies.client(
+            peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            &parts.headers,
+        )
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+impl ApiRequest {
+    pub(crate) fn relay(&self) -> &Arc<Relay> {
+        &self.app.relay
+    }
+
+    pub(crate) fn client_address(&self) -> IpAddr {
+        self.app.client_address(&self.parts)
+    }
+
+    pub(crate) fn query(&self) -> Query<'_> {
+        Query::new(self.parts.uri.query())
+    }
+
+    fn caller(&self) -> Result<Caller> {
+        let missing = || {
+            Error::new(
+                ErrorCode::Internal,
+                "A route that needs a key asked for none",
+            )
+        };
+        self.caller.clone().ok_or_else(missing)
+    }
+
+    /// `METHOD /path` as sent, for the audit log.
+    fn action(&self) -> String {
+        const ACTION_MAX: usize = 4_096;
+        let mut action = format!("{} {}", self.parts.method, self.parts.uri.path());
+        if action.len() > ACTION_MAX {
+            action.truncate(
+                (0..=ACTION_MAX)
+                    .rev()
+                    .find(|at| action.is_char_boundary(*at))
+                    .unwrap_or(0),
+            );
+        }
+        action
+    }
+
+    /// Asks for the permission on the team.
+    pub(crate) async fn team_grant(&self, operation: Operation) -> Result<TeamGrant> {
+        self.relay()
+            .grant_on_team(self.caller()?, operation, || self.action())
+            .await
+    }
+
+    /// Asks for the permission on the channel in the path.
+    pub(crate) async fn channel_grant(&self, operation: Operation) -> Result<ChannelGrant> {
+        let channel = match self.segment(CHANNEL_SEGMENT) {
+            Some(name) => ChannelName::parse(&name)?,
+            None => ChannelName::parse("")?,
+        };
+        self.relay()
+            .grant_on_channel(self.caller()?, operation, channel, || self.action())
+            .await
+    }
+
+    /// Asks for the permission on every channel of `channels`, in the query.
+    pub(crate) async fn channels_grant(&self, operation: Operation) -> Result<StreamGrant> {
+        const CHANNELS_MAX: usize = 500;
+        let names = self.query().text("channels")?;
+        let names =
+            names.ok_or_else(|| Invalid::missing("channels, like ?channels=build,deploy"))?;
+        let mut channels = names
+            .split(',')
+            .map(ChannelName::parse)
+            .collect::<Result<Vec<_>, _>>()?;
+        channels.sort_unstable();
+        channels.dedup();
+        if channels.len() > CHANNELS_MAX {
+            let message = format!("A stream follows at most {CHANNELS_MAX} channels");
+            return Err(Error::new(ErrorCode::FieldTooLarge, message));
+        }
+        self.relay()
+            .grant_on_channels(self.caller()?, operation, channels, || self.action())
+            .await
+    }
+
+    /// A segment of the path, decoded; none if it isn't UTF-8.
+    fn segment(&self, index: usize) -> Option<String> {
+        let segment = self.parts.uri.path().split('/').nth(index)?;
+        percent_decode_str(segment)
+            .decode_utf8()
+            .ok()
+            .map(|text| text.into_owned())
+    }
+
+    /// The ID at the end of the path.
+    pub(crate) fn id_in_path(&self) -> Result<Id> {
+        let id = self.segment(LAST_SEGMENT).unwrap_or_default();
+        let id = Id::parse(&id)?;
+        // `0-0` is a cursor; as a message it names none.
+        Ok(id)
+    }
+
+    /// The status key at the end of the path.
+    pub(crate) fn status_key_in_path(&self) -> Result<StatusKey> {
+        let not_text = || Invalid::new(ErrorCode::InvalidContent, "The status key is not UTF-8");
+        let key = self.segment(LAST_SEGMENT).ok_or_else(not_text)?;
+        Ok(StatusKey::parse(&key)?)
+    }
+
+    /// The hash of a key in the path; none if it is malformed.
+    pub(crate) fn key_hash_in_path(&self) -> Option<KeyHash> {
+        KeyHash::parse(&self.segment(KEY_HASH_SEGMENT)?)
+    }
+
+    /// The `Idempotency-Key`; an empty one counts as absent.
+    pub(crate) fn idempotency_key(&self) -> Result<Option<IdempotencyKey>> {
+        let value = self
+            .parts
+            .headers
+            .get("idempotency-key")
+            .filter(|value| !value.is_empty());
+        let key =
+            value.map(|value| IdempotencyKey::parse(&String::from_utf8_lossy(value.as_bytes())));
+        Ok(key.transpose()?)
+    }
+
+    /// Reads the body, which holds one JSON object.
+    pub(crate) async fn json<T: DeserializeOwned>(&mut self) -> Result<T> {
+        let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let body = std::mem::take(body);
+        let read = tokio::time::timeout(BODY_TIMEOUT, read_body(body)).await;
+        let body = read.unwrap_or_else(|_| Err(invalid_json("The body did not arrive in time")))?;
+        let not_text = |_| Invalid::new(ErrorCode::InvalidContent, "The body is not UTF-8");
+        let text = std::str::from_utf8(&body).map_err(not_text)?;
+        // A derived type would also take an array for its fields in order.
+        if !text
+            .trim_start_matches([' ', '\t', '\r', '\n'])
+            .starts_with('{')
+        {
+            return Err(invalid_json("The body must be one JSON object"));
+        }
+        serde_json::from_str(text).map_err(|error| invalid_json(&format!("Invalid JSON: {error}")))
+    }
+}
+
+/// `/api/channels/{channel}/…`
+const CHANNEL_SEGMENT: usize = 3;
+/// `/api/keys/{hash}/…`
+const KEY_HASH_SEGMENT: usize = 3;
+/// `/api/channels/{channel}/messages/{id}` and its like.
+const LAST_SEGMENT: usize = 5;
+
+fn invalid_json(message: &str) -> Error {
+    Error::new(ErrorCode::InvalidJson, message)
+}
+
+async fn read_body(mut body: Body) -> Result<Bytes> {
+    let mut whole = BytesMut::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| invalid_json("The body broke off"))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        length += data.len();
+        if length <= BODY_MAX {
+            whole.extend_from_slice(&data);
+        } else if length > BODY_DRAIN_MAX {
+            break;
+        }
+    }
+    if length > BODY_MAX {
+        let message = format!("The body has more than {BODY_MAX} bytes");
+        return Err(Error::new(ErrorCode::BodyTooLarge, message));
+    }
+    Ok(whole.freeze())
+}
+
+/// An answer with a JSON body.
+pub(crate) fn ok(body: &impl serde::Serialize) -> Result<Response> {
+    Ok(error::json(StatusCode::OK, body))
+}
+
+/// An answer to something that was made.
+pub(crate) fn created(body: &impl serde::Serialize) -> Result<Response> {
+    Ok(error::json(StatusCode::CREATED, body))
+}
+
+/// An answer to something that is gone.
+pub(crate) fn no_content() -> Result<Response> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(response)
+}

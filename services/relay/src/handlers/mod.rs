@@ -1,0 +1,9 @@
+//! Route handlers, by noun. Each asks for its permission first, then reads what it was given.
+
+pub(crate) mod channels;
+pub(crate) mod keys;
+pub(crate) mod messages;
+pub(crate) mod service;
+pub(crate) mod statuses;
+pub(crate) mod streams;
+pub(crate) mod teams;

@@ -1,0 +1,189 @@
+//! Every route, in one list: what `/api` shows is what there is.
+
+use crate::{
+    door::{self, ApiRequest, App, Needs},
+    error::refusal,
+    handlers::{channels, keys, messages, service, statuses, streams, teams},
+};
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    response::Response,
+    routing::{MethodFilter, MethodRouter, on},
+};
+use handoff_core::{Error, Result};
+use handoff_protocol::ErrorCode;
+use http::{Method, StatusCode};
+use std::sync::Arc;
+
+/// A route: what it answers to, and what answers.
+pub struct Route {
+    /// Its method; a GET answers HEAD as well.
+    pub method: Method,
+    /// Its path, with `{channel}` and the like for what varies.
+    pub path: &'static str,
+    answer: MethodRouter<Arc<App>>,
+}
+
+fn route<F>(
+    method: Method,
+    path: &'static str,
+    needs: Needs,
+    handler: impl FnOnce(ApiRequest) -> F + Clone + Send + Sync + 'static,
+) -> Route
+where
+    F: Future<Output = Result<Response>> + Send + 'static,
+{
+    let filter = match method {
+        Method::GET => MethodFilter::GET,
+        Method::POST => MethodFilter::POST,
+        Method::PUT => MethodFilter::PUT,
+        _ => MethodFilter::DELETE,
+    };
+    let answer = on(
+        filter,
+        async move |app: State<Arc<App>>, request: Request| {
+            door::pass(app, request, needs, handler).await
+        },
+    );
+    Route {
+        method,
+        path,
+        answer,
+    }
+}
+
+/// Every route.
+pub fn routes() -> Vec<Route> {
+    use Needs::{Address, Key, Nothing};
+    const CHANNELS: &str = "/api/channels";
+    const CHANNEL: &str = "/api/channels/{channel}";
+    const MESSAGES: &str = "/api/channels/{channel}/messages";
+    const STATUS: &str = "/api/channels/{channel}/status";
+    const KEYS: &str = "/api/keys";
+    let (get, post, put, delete) = (Method::GET, Method::POST, Method::PUT, Method::DELETE);
+    vec![
+        route(get.clone(), "/healthz", Nothing, service::healthz),
+        route(get.clone(), "/readyz", Nothing, service::readyz),
+        route(get.clone(), "/api", Nothing, service::describe),
+        route(post.clone(), "/api/signup", Address, teams::sign_up),
+        route(get.clone(), "/api/me", Key, teams::read_me),
+        route(post.clone(), KEYS, Key, keys::create_key),
+        route(get.clone(), KEYS, Key, keys::list_keys),
+        route(delete.clone(), "/api/keys/{hash}", Key, keys::revoke_key),
+        route(
+            put.clone(),
+            "/api/keys/{hash}/permissions",
+            Key,
+            keys::set_key_permissions,
+        ),
+        route(get.clone(), "/api/audit", Key, keys::list_audit),
+        route(post.clone(), CHANNELS, Key, channels::create_channel),
+        route(get.clone(), CHANNELS, Key, channels::list_channels),
+        route(delete.clone(), CHANNEL, Key, channels::delete_channel),
+        route(post.clone(), MESSAGES, Key, messages::post_message),
+        route(get.clone(), MESSAGES, Key, messages::list_messages),
+        route(
+            delete.clone(),
+            "/api/channels/{channel}/messages/{id}",
+            Key,
+            messages::delete_message,
+        ),
+        route(
+            get.clone(),
+            "/api/channels/{channel}/threads/{id}",
+            Key,
+            messages::read_thread,
+        ),
+        route(
+            get.clone(),
+            "/api/channels/{channel}/stream",
+            Key,
+            streams::stream_channel,
+        ),
+        route(
+            post.clone(),
+            "/api/channels/{channel}/ack",
+            Key,
+            messages::move_ack,
+        ),
+        route(
+            get.clone(),
+            "/api/channels/{channel}/acks",
+            Key,
+            messages::list_acks,
+        ),
+        route(
+            get.clone(),
+            "/api/channels/{channel}/unread",
+            Key,
+            messages::list_unread,
+        ),
+        route(put, STATUS, Key, statuses::set_status),
+        route(post, STATUS, Key, statuses::set_status),
+        route(get.clone(), STATUS, Key, statuses::list_statuses),
+        route(
+            delete,
+            "/api/channels/{channel}/status/{key}",
+            Key,
+            statuses::delete_status,
+        ),
+        route(
+            get.clone(),
+            "/api/channels/{channel}/status/changes",
+            Key,
+            statuses::list_status_changes,
+        ),
+        route(get.clone(), "/api/status", Key, statuses::list_all_statuses),
+        route(get, "/api/stream", Key, streams::stream_channels),
+    ]
+}
+
+/// The routes as a service.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    routes()
+        .into_iter()
+        .fold(Router::new(), |router, route| {
+            router.route(route.path, route.answer)
+        })
+        .fallback(not_found)
+        .method_not_allowed_fallback(other_method)
+        .with_state(app)
+}
+
+async fn not_found(app: State<Arc<App>>, request: Request) -> Response {
+    door::pass(app, request, Needs::Nothing, async |request: ApiRequest| {
+        let message = format!(
+            "There is no {}; GET /api lists the routes",
+            request.parts.uri.path()
+        );
+        Err(Error::new(ErrorCode::NotFound, message))
+    })
+    .await
+}
+
+/// OPTIONS needs no key; `Allow` is added to both answers by the router, which knows it.
+async fn other_method(app: State<Arc<App>>, request: Request) -> Response {
+    door::pass(app, request, Needs::Nothing, async |request: ApiRequest| {
+        if request.parts.method == Method::OPTIONS {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            return Ok(response);
+        }
+        let message = format!(
+            "This route has no {}; see the Allow header",
+            request.parts.method
+        );
+        Err(Error::new(ErrorCode::MethodNotAllowed, message))
+    })
+    .await
+}
+
+/// The answer to a request that broke on our side.
+pub(crate) fn broken() -> Response {
+    refusal(
+        &Error::new(ErrorCode::Internal, "Something went wrong on our side"),
+        "-",
+    )
+}

@@ -1,0 +1,176 @@
+//! Running a replica: from its settings to its last answer.
+
+use crate::{
+    door::{App, Peer},
+    router,
+    settings::{Serve, ServeSettings},
+};
+use anyhow::Context;
+use axum::{Router, extract::Request, response::Response};
+use futures_util::FutureExt;
+use handoff_core::Relay;
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    signal::unix::{SignalKind, signal},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tower::Service;
+
+/// How long a client may take to send a request's head, and how long a connection may idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long a proxy may take to see that the replica is not ready, before it stops accepting.
+const NOTICE: Duration = Duration::from_millis(500);
+
+/// Runs a replica until it is told to stop.
+///
+/// # Errors
+/// When a setting is wrong, Postgres can't be reached, the schema is too old, or the port is taken.
+pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
+    let settings = settings.check()?;
+    let stop = stop_signal()?;
+    run(settings, stop, async |address, _relay| {
+        println!("Handoff relay is listening on http://{address}");
+        Ok(())
+    })
+    .await
+}
+
+/// Resolves at SIGTERM or SIGINT.
+pub(crate) fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("signals can't be heard")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals can't be heard")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Runs a replica until `stop`; `listening` is called once its port is open.
+pub(crate) async fn run(
+    settings: Serve,
+    stop: impl Future<Output = ()>,
+    listening: impl AsyncFnOnce(SocketAddr, Arc<Relay>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let relay = Relay::open(settings.relay)
+        .await
+        .context("the relay can't start")?;
+    let app = Arc::new(App {
+        relay: relay.clone(),
+        trusted_proxies: settings.trusted_proxies,
+        stopping: AtomicBool::new(false),
+    });
+    let listener = TcpListener::bind(settings.address)
+        .await
+        .with_context(|| format!("{} can't be listened on", settings.address))?;
+    listening(listener.local_addr()?, relay.clone()).await?;
+
+    let router = router::router(app.clone());
+    let graceful = GracefulShutdown::new();
+    let connections = Arc::new(Semaphore::new(settings.connections));
+    let mut stop = std::pin::pin!(stop);
+    tokio::select! {
+        () = accept(&listener, &router, &graceful, &connections) => {}
+        () = &mut stop => {}
+    }
+    tracing::info!("Stopping");
+    app.stopping.store(true, Ordering::Relaxed);
+    // Still accepting, for those who haven't noticed; streams end, so that clients go elsewhere.
+    let notice = NOTICE.min(settings.shutdown / 4);
+    let _ = tokio::time::timeout(notice, accept(&listener, &router, &graceful, &connections)).await;
+    drop(listener);
+    relay.end_streams();
+    let finish = async {
+        graceful.shutdown().await;
+        relay.close().await;
+    };
+    if tokio::time::timeout(settings.shutdown, finish)
+        .await
+        .is_err()
+    {
+        tracing::warn!("Stopped before everything under way was finished");
+    }
+    Ok(())
+}
+
+/// Accepts connections for ever, as many at a time as there are permits.
+async fn accept(
+    listener: &TcpListener,
+    router: &Router,
+    graceful: &GracefulShutdown,
+    connections: &Arc<Semaphore>,
+) {
+    loop {
+        let Ok(permit) = connections.clone().acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, peer)) => attend(stream, peer, router.clone(), graceful, permit),
+            Err(error) => {
+                // Out of file descriptors, most likely: wait for some to be freed.
+                tracing::warn!(%error, "A connection can't be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// Serves a connection in a task of its own.
+fn attend(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    graceful: &GracefulShutdown,
+    permit: OwnedSemaphorePermit,
+) {
+    // An answer is one write; it must not wait for an acknowledgement of the one before.
+    let _ = stream.set_nodelay(true);
+    let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+        answer(router.clone(), request, peer)
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(64 << 10)
+        .serve_connection(TokioIo::new(stream), service);
+    let connection = graceful.watch(connection);
+    tokio::spawn(async move {
+        // A client that breaks off is no error of ours.
+        let _ = connection.await;
+        drop(permit);
+    });
+}
+
+/// Answers a request; a handler that panics answers 500 and takes nothing else with it.
+async fn answer(
+    mut router: Router,
+    request: hyper::Request<Incoming>,
+    peer: SocketAddr,
+) -> Result<Response, Infallible> {
+    let mut request: Request = request.map(axum::body::Body::new);
+    request.extensions_mut().insert(Peer(peer));
+    let answer = AssertUnwindSafe(router.call(request)).catch_unwind().await;
+    match answer {
+        Ok(answer) => answer,
+        Err(_) => {
+            tracing::error!("A handler panicked");
+            Ok(router::broken())
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The doorbell: what replicas tell each other, by NOTIFY, of what they have committed.
+//!
+//! A bell says that a slot's IDs up to a number are decided, and which channels were touched;
+//! never what was written. The tables are the truth.
+
+use crate::{
+    ChannelId,
+    feed::{EventKind, SlotCommit},
+    replicas::ReplicaId,
+};
+use handoff_protocol::{ids::Slot, keys::KeyHash};
+use std::{collections::BTreeSet, fmt::Write};
+
+/// The channel of LISTEN and NOTIFY for commits.
+pub const COMMITS: &str = "handoff_commits";
+/// The channel of LISTEN and NOTIFY for changed keys.
+pub const KEYS: &str = "handoff_keys";
+
+/// Payloads must be shorter than 8,000 bytes.
+const PAYLOAD_MAX: usize = 7_900;
+/// Beyond this many channels an entry says "any".
+const CHANNELS_MAX: usize = 64;
+
+/// Which channels a range of IDs touches in a way that streams show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Touched {
+    /// These.
+    Channels(BTreeSet<ChannelId>),
+    /// Any: there were too many to name.
+    Any,
+}
+
+/// A range of a slot's IDs that is decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BellEntry {
+    /// The slot.
+    pub slot: Slot,
+    /// The first ID of the range.
+    pub first: i64,
+    /// The last ID of the range.
+    pub last: i64,
+    /// What it touches.
+    pub touched: Touched,
+    /// A channel was opened.
+    pub channel_created: bool,
+}
+
+impl From<&SlotCommit> for BellEntry {
+    fn from(commit: &SlotCommit) -> Self {
+        let shown = commit.events.iter().filter(|event| {
+            matches!(
+                event.kind,
+                EventKind::Message(_) | EventKind::MessageDeleted(_) | EventKind::ChannelDeleted
+            )
+        });
+        let mut entry = Self {
+            slot: commit.slot,
+            first: commit.first,
+            last: commit.last,
+            touched: Touched::Channels(shown.filter_map(|event| event.channel).collect()),
+            channel_created: commit
+                .events
+                .iter()
+                .any(|event| matches!(event.kind, EventKind::ChannelCreated)),
+        };
+        entry.bound();
+        entry
+    }
+}
+
+impl BellEntry {
+    /// Joins the next entry of the same slot to this one.
+    ///
+    /// IDs between the two belong to other replicas. They are decided as well, since a slot's IDs
+    /// become visible in ascending order; what they touched is unknown.
+    fn join(&mut self, next: BellEntry) {
+        let touched = std::mem::replace(&mut self.touched, Touched::Any);
+        if let (Touched::Channels(mut these), Touched::Channels(those)) = (touched, next.touched)
+            && next.first == self.last + 1
+        {
+            these.extend(those);
+            self.touched = Touched::Channels(these);
+        }
+        self.last = self.last.max(next.last);
+        self.channel_created |= next.channel_created;
+        self.bound();
+    }
+
+    fn bound(&mut self) {
+        if matches!(&self.touched, Touched::Channels(channels) if channels.len() > CHANNELS_MAX) {
+            self.touched = Touched::Any;
+        }
+    }
+
+    fn encode(&self, text: &mut String) {
+        let created = if self.channel_created { "+" } else { "" };
+        // Writing to a String can't fail.
+        let _ = write!(
+            text,
+            ";{},{},{},{created}",
+            self.slot, self.first, self.last
+        );
+        match &self.touched {
+            Touched::Any => text.push_str(",*"),
+            Touched::Channels(channels) => {
+                for channel in channels {
+                    let _ = write!(text, ",{channel}");
+                }
+            }
+        }
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        let mut fields = text.split(',');
+        let slot = Slot::new(fields.next()?.parse().ok()?)?;
+        let first = fields.next()?.parse().ok()?;
+        let last = fields.next()?.parse().ok()?;
+        let channel_created = fields.next()? == "+";
+        let mut channels = BTreeSet::new();
+        for field in fields {
+            if field == "*" {
+                return Some(Self {
+                    slot,
+                    first,
+                    last,
+                    touched: Touched::Any,
+                    channel_created,
+                });
+            }
+            channels.insert(ChannelId(field.parse().ok()?));
+        }
+        Some(Self {
+            slot,
+            first,
+            last,
+            touched: Touched::Channels(channels),
+            channel_created,
+        })
+    }
+}
+
+/// Entries that wait to be rung: at most one for each slot, so bounded whatever happens.
+#[derive(Debug, Default)]
+pub struct PendingBells {
+    entries: Vec<BellEntry>,
+}
+
+impl PendingBells {
+    /// Adds what was committed.
+    pub fn add(&mut self, entry: BellEntry) {
+        match self
+            .entries
+            .iter_mut()
+            .find(|waiting| waiting.slot == entry.slot)
+        {
+            Some(waiting) => waiting.join(entry),
+            None => self.entries.push(entry),
+        }
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Takes as many entries as one payload holds.
+    pub fn take_payload(&mut self, replica: ReplicaId) -> Option<String> {
+        let mut payload = replica.to_string();
+        let mut taken = 0;
+        for entry in &self.entries {
+            let length = payload.len();
+            entry.encode(&mut payload);
+            if payload.len() > PAYLOAD_MAX {
+                payload.truncate(length);
+                break;
+            }
+            taken += 1;
+        }
+        self.entries.drain(..taken);
+        (taken > 0).then_some(payload)
+    }
+}
+
+/// What a replica hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bell {
+    /// Another replica committed these.
+    Commits(Vec<BellEntry>),
+    /// This replica's own ring, back again.
+    Own,
+    /// This key was narrowed or revoked.
+    KeyChanged(KeyHash),
+}
+
+impl Bell {
+    /// Reads a notification; none if it is not one of ours.
+    pub fn parse(channel: &str, payload: &str, own: ReplicaId) -> Option<Self> {
+        if channel == KEYS {
+            return KeyHash::parse(payload).map(Bell::KeyChanged);
+        }
+        let mut parts = payload.split(';');
+        if parts.next()? == own.to_string() {
+            return Some(Bell::Own);
+        }
+        parts
+            .map(BellEntry::decode)
+            .collect::<Option<Vec<_>>>()
+            .map(Bell::Commits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(slot: u8, first: i64, last: i64, channels: &[i64]) -> BellEntry {
+        BellEntry {
+            slot: Slot::new(slot).unwrap(),
+            first,
+            last,
+            touched: Touched::Channels(channels.iter().copied().map(ChannelId).collect()),
+            channel_created: false,
+        }
+    }
+
+    fn round_trip(pending: &mut PendingBells) -> Vec<BellEntry> {
+        let payload = pending.take_payload(ReplicaId(7)).unwrap();
+        assert!(payload.len() < 8_000);
+        match Bell::parse(COMMITS, &payload, ReplicaId(8)) {
+            Some(Bell::Commits(entries)) => entries,
+            other => panic!("{payload}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn neighbours_join_and_come_back() {
+        let mut pending = PendingBells::default();
+        pending.add(entry(3, 10, 12, &[1]));
+        pending.add(entry(63, 1, 1, &[]));
+        pending.add(BellEntry {
+            channel_created: true,
+            ..entry(3, 13, 13, &[2])
+        });
+        let expected = BellEntry {
+            channel_created: true,
+            ..entry(3, 10, 13, &[1, 2])
+        };
+        assert_eq!(round_trip(&mut pending), [expected, entry(63, 1, 1, &[])]);
+        assert!(pending.is_empty());
+    }
+
+    #[test]
+    fn a_gap_may_touch_anything() {
+        let mut pending = PendingBells::default();
+        pending.add(entry(3, 10, 12, &[1]));
+        pending.add(entry(3, 20, 20, &[1]));
+        assert_eq!(round_trip(&mut pending)[0].touched, Touched::Any);
+    }
+
+    #[test]
+    fn every_payload_fits() {
+        let mut pending = PendingBells::default();
+        let many: Vec<i64> = (0..64).map(|n| i64::MAX - n).collect();
+        for slot in 0..64 {
+            pending.add(entry(slot, 1, i64::MAX, &many));
+        }
+        let mut heard = 0;
+        while !pending.is_empty() {
+            heard += round_trip(&mut pending).len();
+        }
+        assert_eq!(heard, 64);
+    }
+
+    #[test]
+    fn noise_is_no_bell() {
+        for payload in ["", "x", "7;", "7;64,1,1,", "7;1,1", "7;1,1,1,,x"] {
+            let bell = Bell::parse(COMMITS, payload, ReplicaId(8));
+            assert!(
+                matches!(&bell, None) || bell == Some(Bell::Commits(vec![])),
+                "{payload}"
+            );
+        }
+    }
+}

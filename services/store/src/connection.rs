@@ -1,0 +1,169 @@
+//! Connections: the pool of the data plane, the pool of the control plane, and single sessions.
+
+use crate::{DatabaseUrl, Error, READ_TIMEOUT, Result, StoreConfig};
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
+use futures_util::future::poll_fn;
+use std::time::Duration;
+use tokio_postgres::{AsyncMessage, Client};
+
+/// Settings that keep every statement on its index, whatever the statistics say of a table that
+/// was empty a moment ago: a cached plan must not turn into a scan while the table grows.
+///
+/// Behind PgBouncer they count only where it passes them on (`ignore_startup_parameters` drops
+/// them); statements are right without them.
+pub const EXPLAINED_SETTINGS: &str = "-c enable_seqscan=off -c enable_bitmapscan=off \
+     -c enable_hashjoin=off -c enable_mergejoin=off -c plan_cache_mode=force_generic_plan \
+     -c jit=off -c timezone=UTC -c client_min_messages=warning";
+
+/// What a lane adds: a commit is durable, and a holder of locks that hangs is ended by Postgres.
+const LANE_SETTINGS: &str = "-c synchronous_commit=on -c lock_timeout=2s \
+     -c idle_in_transaction_session_timeout=1s -c work_mem=32MB";
+
+/// What a reader adds: no read outlives the wait for it.
+const READER_SETTINGS: &str = "-c statement_timeout=10s -c lock_timeout=2s \
+     -c idle_in_transaction_session_timeout=5s";
+
+/// The pool that reads go through, each a statement or a pipeline of them.
+#[derive(Clone)]
+pub struct DataPlane {
+    pool: Pool,
+}
+
+impl DataPlane {
+    pub(crate) fn new(config: &StoreConfig) -> Result<Self> {
+        let url = &config.database_url;
+        let internal = |error: crate::DatabaseUrlError| Error::Internal(Box::new(error));
+        let mut session = url.session_config("handoff reader").map_err(internal)?;
+        session.options(options(&session, READER_SETTINGS));
+        let recycling = ManagerConfig {
+            recycling_method: RecyclingMethod::Fast,
+        };
+        let manager = Manager::from_config(session, url.tls().map_err(internal)?, recycling);
+        let pool = Pool::builder(manager)
+            .max_size(config.pool_size)
+            .runtime(Runtime::Tokio1)
+            .timeouts(Timeouts {
+                wait: Some(Duration::from_secs(5)),
+                create: Some(Duration::from_secs(5)),
+                recycle: Some(Duration::from_secs(5)),
+            })
+            .build()
+            .map_err(|error| Error::Internal(Box::new(error)))?;
+        Ok(Self { pool })
+    }
+
+    /// Runs statements on a pooled connection.
+    ///
+    /// A connection whose answer doesn't come in time isn't used again: the next borrower would
+    /// wait behind that answer.
+    pub(crate) async fn run<T>(
+        &self,
+        statements: impl AsyncFnOnce(&Object) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T> {
+        let client = Discarded(Some(self.pool.get().await?));
+        let borrowed = client.0.as_ref().ok_or(Error::Overloaded)?;
+        let answer = tokio::time::timeout(READ_TIMEOUT, statements(borrowed)).await;
+        match answer {
+            Ok(answer) => {
+                client.give_back();
+                Ok(answer?)
+            }
+            Err(_) => Err(Error::unavailable("no answer in time")),
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.pool.close();
+    }
+
+    /// Connections in use and the size of the pool.
+    pub fn usage(&self) -> (usize, usize) {
+        let status = self.pool.status();
+        (
+            status.size.saturating_sub(status.available),
+            status.max_size,
+        )
+    }
+}
+
+/// A pooled connection that is thrown away unless it is given back: its user may be dropped at
+/// any await (a client that hangs up), with statements under way.
+struct Discarded(Option<Object>);
+
+impl Discarded {
+    fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Discarded {
+    fn drop(&mut self) {
+        if let Some(object) = self.0.take() {
+            drop(Object::take(object));
+        }
+    }
+}
+
+fn options(session: &tokio_postgres::Config, more: &str) -> String {
+    let own = session.get_options().unwrap_or_default();
+    format!("{own} {EXPLAINED_SETTINGS} {more}")
+}
+
+pub(crate) fn control_plane(config: &StoreConfig) -> Result<sqlx::PgPool> {
+    let options = config
+        .database_url
+        .control_options()
+        .map_err(|error| Error::Internal(Box::new(error)))?;
+    Ok(sqlx::postgres::PgPoolOptions::new()
+        .max_connections(2)
+        .acquire_timeout(Duration::from_secs(5))
+        .connect_lazy_with(options))
+}
+
+/// A session of its own: its client, and the messages that arrive unasked.
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    pub(crate) notices: tokio::sync::mpsc::Receiver<tokio_postgres::Notification>,
+}
+
+/// Opens a session; a task drives it until the client is dropped or the connection is lost.
+///
+/// Notifications wait in a queue of 1,024; when that is full the session stops reading, and
+/// Postgres keeps the rest.
+pub(crate) async fn session(
+    url: &DatabaseUrl,
+    application: &str,
+    kind: SessionKind,
+) -> Result<Session> {
+    let internal = |error: crate::DatabaseUrlError| Error::Internal(Box::new(error));
+    let mut config = url.session_config(application).map_err(internal)?;
+    if kind == SessionKind::Lane {
+        config.options(options(&config, LANE_SETTINGS));
+    }
+    let connect = config.connect(url.tls().map_err(internal)?);
+    let (client, mut connection) = tokio::time::timeout(Duration::from_secs(5), connect)
+        .await
+        .map_err(|_| Error::unavailable("no connection in time"))??;
+    let (sender, notices) = tokio::sync::mpsc::channel(1_024);
+    tokio::spawn(async move {
+        // Ends when the connection does, and with it the queue of notices.
+        while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+            if let AsyncMessage::Notification(notification) = message
+                && sender.send(notification).await.is_err()
+            {
+                // Nobody listens any more; the client may still be waiting for its answers.
+                let _ = poll_fn(|context| connection.poll_message(context)).await;
+            }
+        }
+    });
+    Ok(Session { client, notices })
+}
+
+/// What a session is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SessionKind {
+    /// Writes in transactions that hold slots' locks.
+    Lane,
+    /// Rings or hears bells.
+    Bell,
+}

@@ -1,0 +1,277 @@
+//! Lanes: every write to a team's data goes through one, in batches.
+//!
+//! A lane is a task with a connection of its own. It takes what has queued while its last batch
+//! was under way (an idle lane commits a single write at once) and commits it as one transaction,
+//! sent in one go: take the locks of the batch's slots in ascending order, then draw IDs and
+//! write. Postgres makes a commit visible before it frees its locks, so within a slot IDs become
+//! visible in ascending order (guarantee G2).
+//!
+//! A writer that hangs up drops its wait, never a transaction.
+
+mod batch;
+mod transaction;
+mod write;
+
+pub use write::*;
+
+use crate::{
+    DatabaseUrl, Error, Result, StoreConfig,
+    bell::BellEntry,
+    connection::{SessionKind, session},
+    feed::SlotCommit,
+    notifier::NotifierHandle,
+};
+use batch::{Batch, Queued};
+use handoff_protocol::ids::Slot;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use transaction::{Committed, LaneSession};
+
+/// Writes that wait in a lane at most.
+const QUEUE_ITEMS: usize = 4_096;
+/// Bytes of text that wait in a lane at most.
+const QUEUE_BYTES: usize = 16 << 20;
+/// Writes in a batch at most.
+const BATCH_ITEMS: usize = 512;
+/// Bytes of text in a batch at most, but for a single write that has more.
+const BATCH_BYTES: usize = 2 << 20;
+/// How long a batch's answer may take: longer than every timeout that Postgres applies itself.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Who is told at once of what this replica's lanes have committed.
+pub trait Commits: Send + Sync {
+    /// These events are visible. Called in commit order for each slot.
+    fn committed(&self, commit: SlotCommit);
+    /// Something may have been committed in this slot, and nobody knows what.
+    fn unsettled(&self, slot: Slot);
+}
+
+/// The lanes of a replica.
+pub(crate) struct Lanes {
+    lanes: Vec<Lane>,
+}
+
+struct Lane {
+    sender: std::sync::RwLock<Option<mpsc::Sender<Queued>>>,
+    queued_bytes: Arc<AtomicUsize>,
+    task: Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+impl Lanes {
+    pub(crate) fn start(
+        config: &StoreConfig,
+        commits: Arc<dyn Commits>,
+        notifier: NotifierHandle,
+    ) -> Self {
+        let lanes = (0..config.lanes)
+            .map(|number| {
+                let (sender, queue) = mpsc::channel(QUEUE_ITEMS);
+                let queued_bytes = Arc::new(AtomicUsize::new(0));
+                let worker = Worker {
+                    number,
+                    url: config.listen_url.clone(),
+                    channels_per_team: i64::from(config.channels_per_team),
+                    session: None,
+                    queue,
+                    left_over: VecDeque::new(),
+                    queued_bytes: queued_bytes.clone(),
+                    commits: commits.clone(),
+                    notifier: notifier.clone(),
+                };
+                Lane {
+                    sender: std::sync::RwLock::new(Some(sender)),
+                    queued_bytes,
+                    task: Mutex::new(Some(tokio::spawn(worker.run()))),
+                }
+            })
+            .collect();
+        Self { lanes }
+    }
+
+    /// Queues a write and waits until it is committed.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] at once when the lane is full.
+    pub(crate) async fn submit(&self, write: Write) -> Result<Outcome> {
+        let lane = &self.lanes[write.team().slot().index() % self.lanes.len()];
+        let (reply, answer) = oneshot::channel();
+        let bytes = write.text_bytes();
+        let queued = Queued {
+            write,
+            reply,
+            bytes,
+            may_create_channel: false,
+        };
+        let sender = lane.sender.read().ok().and_then(|sender| sender.clone());
+        let sender = sender.ok_or(Error::unavailable("this replica is stopping"))?;
+        if lane.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > QUEUE_BYTES
+            || sender.try_send(queued).is_err()
+        {
+            lane.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(Error::Overloaded);
+        }
+        drop(sender);
+        answer
+            .await
+            .map_err(|_| Error::unavailable("the lane stopped"))?
+    }
+
+    /// Takes no more writes, finishes those that wait, and stops.
+    pub(crate) async fn close(&self) {
+        for lane in &self.lanes {
+            if let Ok(mut sender) = lane.sender.write() {
+                sender.take();
+            }
+        }
+        for lane in &self.lanes {
+            if let Some(task) = lane.task.lock().await.take() {
+                let _ = task.await;
+            }
+        }
+    }
+}
+
+/// The task of a lane. It stops when its queue is closed and empty.
+struct Worker {
+    number: usize,
+    url: DatabaseUrl,
+    channels_per_team: i64,
+    session: Option<LaneSession>,
+    queue: mpsc::Receiver<Queued>,
+    /// Taken from the queue, but not fit for the same batch as what came before.
+    left_over: VecDeque<Queued>,
+    queued_bytes: Arc<AtomicUsize>,
+    commits: Arc<dyn Commits>,
+    notifier: NotifierHandle,
+}
+
+impl Worker {
+    async fn run(mut self) {
+        loop {
+            if self.left_over.is_empty() {
+                match self.queue.recv().await {
+                    Some(queued) => self.left_over.push_back(queued),
+                    None => return,
+                }
+            }
+            while self.left_over.len() < BATCH_ITEMS
+                && let Ok(queued) = self.queue.try_recv()
+            {
+                self.left_over.push_back(queued);
+            }
+            let batch = Batch::take(&mut self.left_over, BATCH_ITEMS, BATCH_BYTES);
+            let bytes = batch.text_bytes();
+            self.commit(batch).await;
+            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Commits a batch; where Postgres refuses a value in it, its halves, down to the culprit.
+    async fn commit(&mut self, batch: Batch) {
+        let mut parts = VecDeque::from([batch]);
+        while let Some(batch) = parts.pop_front() {
+            match self.try_commit(&batch).await {
+                Ok(outcomes) => self.publish(batch, outcomes),
+                Err(Error::Rejected(_)) if batch.len() > 1 => {
+                    let (first, second) = batch.halves();
+                    parts.push_front(second);
+                    parts.push_front(first);
+                }
+                Err(error) => self.fail(batch, error),
+            }
+        }
+    }
+
+    async fn try_commit(&mut self, batch: &Batch) -> Result<Committed> {
+        let session = match &mut self.session {
+            Some(session) if !session.is_closed() => session,
+            session => {
+                let application = format!("handoff lane {}", self.number);
+                let connected = session_for_lane(&self.url, &application).await?;
+                session.insert(connected)
+            }
+        };
+        let run = session.run(batch, self.channels_per_team);
+        match tokio::time::timeout(BATCH_TIMEOUT, run).await {
+            Ok(committed) => committed,
+            Err(_) => {
+                // Never cancelled: a cancelled wait for a synchronous standby would commit with
+                // no more than a warning. The outcome is unknown.
+                self.session = None;
+                Err(Error::unavailable("no answer to a batch in time"))
+            }
+        }
+    }
+
+    /// Tells the feed and the other replicas what was committed, then answers the writers.
+    fn publish(&mut self, batch: Batch, committed: Committed) {
+        let mut commits: Vec<SlotCommit> = Vec::new();
+        for event in committed.events {
+            let slot = event.team.slot();
+            match commits.iter_mut().find(|commit| commit.slot == slot) {
+                Some(commit) => commit.push(event),
+                None => commits.push(SlotCommit::new(slot, event)),
+            }
+        }
+        for mut commit in commits {
+            commit.events.sort_by_key(|event| event.id);
+            self.notifier.ring(BellEntry::from(&commit));
+            self.commits.committed(commit);
+        }
+        let mut channel_missing = Vec::new();
+        for (queued, outcome) in batch.into_items().into_iter().zip(committed.outcomes) {
+            match outcome {
+                // A writer that hung up wants no answer.
+                Some(outcome) => drop(queued.reply.send(Ok(outcome))),
+                None if queued.may_create_channel => {
+                    let error = Error::Internal("a channel was neither opened nor refused".into());
+                    let _ = queued.reply.send(Err(error));
+                }
+                None => channel_missing.push(Queued {
+                    may_create_channel: true,
+                    ..queued
+                }),
+            }
+        }
+        // Ahead of what waits: these came first.
+        for queued in channel_missing.into_iter().rev() {
+            self.queued_bytes.fetch_add(queued.bytes, Ordering::Relaxed);
+            self.left_over.push_front(queued);
+        }
+    }
+
+    fn fail(&mut self, batch: Batch, error: Error) {
+        if !matches!(error, Error::Rejected(_)) {
+            tracing::warn!(
+                lane = self.number,
+                writes = batch.len(),
+                error = &error as &dyn std::error::Error,
+                "A batch failed"
+            );
+            for slot in batch.slots() {
+                self.commits.unsettled(slot);
+            }
+        }
+        let mut error = Some(error);
+        for queued in batch.into_items() {
+            let again = match error.as_ref() {
+                Some(Error::Unavailable { context, .. }) => Error::unavailable(context),
+                Some(Error::Internal(_)) => Error::Internal("the batch failed".into()),
+                _ => Error::unavailable("the batch failed"),
+            };
+            let _ = queued.reply.send(Err(error.take().unwrap_or(again)));
+        }
+    }
+}
+
+async fn session_for_lane(url: &DatabaseUrl, application: &str) -> Result<LaneSession> {
+    let session = session(url, application, SessionKind::Lane).await?;
+    LaneSession::prepare(session.client).await
+}

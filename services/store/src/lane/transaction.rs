@@ -1,0 +1,660 @@
+//! A lane's transaction: a batch of writes, pipelined in one go.
+//!
+//! Order of the statements is the order of the IDs: channels are opened, then messages posted,
+//! acks moved, statuses set and deleted, messages deleted, channels deleted, denials recorded.
+//! Answers hold IDs and numbers only: a backend that blocks on sending ignores every timeout, and
+//! would hold its locks.
+
+use super::{
+    AckMoved, CreateChannelOutcome, Outcome, PostOutcome, SetStatusOutcome, Write,
+    batch::{Batch, Queued},
+};
+use crate::{
+    ChannelId, Result, acks, audit, channels,
+    feed::{Event, EventKind},
+    messages,
+    slots::{self, Sequences},
+    statuses,
+};
+use futures_util::join;
+use handoff_protocol::{Id, TeamId, Timestamp};
+use std::collections::HashMap;
+use time::OffsetDateTime;
+use tokio_postgres::{Client, Row, Statement, types::ToSql};
+
+/// A lane's connection, with its statements prepared.
+pub(super) struct LaneSession {
+    client: Client,
+    sequences: Sequences,
+    lock: Statement,
+    create_channels: Statement,
+    append_messages: Statement,
+    move_acks: Statement,
+    set_statuses: Statement,
+    delete_statuses: Statement,
+    delete_messages: Statement,
+    delete_channels: Statement,
+    append_denials: Statement,
+}
+
+/// What a batch came to.
+#[derive(Default)]
+pub(super) struct Committed {
+    /// For each write; none where its channel must be opened first.
+    pub(super) outcomes: Vec<Option<Outcome>>,
+    /// An event for each ID that was drawn.
+    pub(super) events: Vec<Event>,
+}
+
+type PgResult<T> = Result<T, tokio_postgres::Error>;
+
+impl LaneSession {
+    pub(super) async fn prepare(client: Client) -> Result<Self> {
+        Ok(Self {
+            sequences: slots::sequences(&client).await?,
+            lock: client.prepare(slots::LOCK).await?,
+            create_channels: client.prepare(channels::CREATE).await?,
+            append_messages: client.prepare(messages::APPEND).await?,
+            move_acks: client.prepare(acks::MOVE).await?,
+            set_statuses: client.prepare(statuses::SET).await?,
+            delete_statuses: client.prepare(statuses::DELETE).await?,
+            delete_messages: client.prepare(messages::DELETE).await?,
+            delete_channels: client.prepare(channels::DELETE).await?,
+            append_denials: client.prepare(audit::APPEND).await?,
+            client,
+        })
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    fn sequence(&self, team: TeamId) -> u32 {
+        self.sequences[team.slot().index()]
+    }
+
+    async fn query(&self, on: &Statement, params: &[&(dyn ToSql + Sync)]) -> PgResult<Vec<Row>> {
+        self.client.query(on, params).await
+    }
+
+    /// Commits the batch. An error means that nothing of it is known to stand: all of it does, or
+    /// nothing, and a lost connection doesn't tell which.
+    pub(super) async fn run(&self, batch: &Batch, channels_per_team: i64) -> Result<Committed> {
+        let mut committed = Committed::default();
+        committed.outcomes.resize_with(batch.len(), || None);
+        let slots: Vec<i32> = batch
+            .slots()
+            .into_iter()
+            .map(|slot| slot.index() as i32)
+            .collect();
+        let lock_params: [&(dyn ToSql + Sync); 1] = [&slots];
+        let groups = Groups::of(batch.items());
+        // Each future sends its statement when it is first polled, and join! polls in order: the
+        // whole transaction is on its way before the first answer comes.
+        let (begun, locked, created, posted, acked, set, unset, deleted, closed, denied, ended) = join!(
+            self.client.batch_execute("begin"),
+            self.query(&self.lock, &lock_params),
+            self.create_channels(&groups.channels, channels_per_team),
+            self.append_messages(&groups.posts),
+            self.move_acks(&groups.acks),
+            self.set_statuses(&groups.statuses),
+            self.delete_statuses(&groups.status_deletions),
+            self.delete_messages(&groups.message_deletions),
+            self.delete_channels(&groups.channel_deletions),
+            self.append_denials(&groups.denials),
+            self.client.batch_execute("commit"),
+        );
+        // The first error is the cause, the others follow from it; after any error the commit was
+        // a rollback, though it reports success.
+        begun?;
+        locked?;
+        let (created, posted, acked) = (created?, posted?, acked?);
+        let (set, unset, deleted) = (set?, unset?, deleted?);
+        let (closed, denied) = (closed?, denied?);
+        ended?;
+
+        let limited = groups.channels.outcomes(&created, &mut committed)?;
+        groups.posts.outcomes(&posted, &limited, &mut committed)?;
+        groups.acks.outcomes(&acked, &mut committed)?;
+        groups.statuses.outcomes(&set, &limited, &mut committed)?;
+        groups.status_deletions.outcomes(&unset, &mut committed)?;
+        groups
+            .message_deletions
+            .outcomes(&deleted, &mut committed)?;
+        groups.channel_deletions.outcomes(&closed, &mut committed)?;
+        groups.denials.outcomes(&denied, &mut committed)?;
+        Ok(committed)
+    }
+}
+
+/// A batch's writes by kind, each with its place in the batch.
+#[derive(Default)]
+struct Groups<'a> {
+    channels: WantedChannels<'a>,
+    posts: Group<'a, super::Post>,
+    acks: Acks<'a>,
+    statuses: Group<'a, super::SetStatus>,
+    status_deletions: Group<'a, super::DeleteStatus>,
+    message_deletions: Group<'a, super::DeleteMessage>,
+    channel_deletions: Group<'a, super::DeleteChannel>,
+    denials: Group<'a, super::Denial>,
+}
+
+struct Group<'a, T> {
+    places: Vec<usize>,
+    writes: Vec<&'a T>,
+}
+
+impl<T> Default for Group<'_, T> {
+    fn default() -> Self {
+        Self {
+            places: Vec::new(),
+            writes: Vec::new(),
+        }
+    }
+}
+
+impl<'a, T> Group<'a, T> {
+    fn push(&mut self, place: usize, write: &'a T) {
+        self.places.push(place);
+        self.writes.push(write);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    /// A column of the statement's input.
+    fn column<V>(&self, value: impl Fn(&'a T) -> V) -> Vec<V> {
+        self.writes.iter().map(|write| value(write)).collect()
+    }
+
+    /// The write that a row belongs to, with its place in the batch.
+    fn of(&self, row: &Row) -> Result<(usize, &'a T)> {
+        let ord: i64 = row.try_get("ord")?;
+        let index = usize::try_from(ord - 1).unwrap_or(usize::MAX);
+        match (self.places.get(index), self.writes.get(index)) {
+            (Some(place), Some(write)) => Ok((*place, write)),
+            _ => Err(crate::Error::Internal("a row belongs to no write".into())),
+        }
+    }
+}
+
+impl<'a> Groups<'a> {
+    fn of(items: &'a [Queued]) -> Self {
+        let mut groups = Self::default();
+        for (place, queued) in items.iter().enumerate() {
+            match &queued.write {
+                Write::Post(post) => {
+                    if queued.may_create_channel {
+                        groups.channels.want(post.team, &post.channel, None, None);
+                    }
+                    groups.posts.push(place, post);
+                }
+                Write::SetStatus(status) => {
+                    if queued.may_create_channel {
+                        groups
+                            .channels
+                            .want(status.team, &status.channel, None, None);
+                    }
+                    groups.statuses.push(place, status);
+                }
+                Write::CreateChannel(channel) => {
+                    let description = channel.description.as_ref();
+                    groups
+                        .channels
+                        .want(channel.team, &channel.name, description, Some(place));
+                }
+                Write::Ack(ack) => groups.acks.push(place, ack),
+                Write::DeleteStatus(status) => groups.status_deletions.push(place, status),
+                Write::DeleteMessage(message) => groups.message_deletions.push(place, message),
+                Write::DeleteChannel(channel) => groups.channel_deletions.push(place, channel),
+                Write::Audit(denial) => groups.denials.push(place, denial),
+            }
+        }
+        groups
+    }
+}
+
+/// The time in a column.
+fn time_in(row: &Row, column: &str) -> Result<Timestamp> {
+    Ok(row.try_get::<_, OffsetDateTime>(column)?.into())
+}
+
+/// Channels to open, each name once.
+#[derive(Default)]
+struct WantedChannels<'a> {
+    wanted: Vec<WantedChannel<'a>>,
+    by_name: HashMap<(TeamId, &'a str), usize>,
+}
+
+struct WantedChannel<'a> {
+    team: TeamId,
+    name: &'a str,
+    description: Option<&'a str>,
+    /// The places of those who asked for it by name; the first of them opened it.
+    asked_by: Vec<usize>,
+}
+
+/// Channels that could not be opened because their team has too many.
+type Limited<'a> = Vec<(TeamId, &'a str)>;
+
+impl<'a> WantedChannels<'a> {
+    fn want(
+        &mut self,
+        team: TeamId,
+        name: &'a handoff_protocol::ChannelName,
+        description: Option<&'a handoff_protocol::Description>,
+        asked_by: Option<usize>,
+    ) {
+        let name = name.as_str();
+        let next = self.wanted.len();
+        let index = *self.by_name.entry((team, name)).or_insert(next);
+        if index == next {
+            let description = description.map(handoff_protocol::Description::as_str);
+            self.wanted.push(WantedChannel {
+                team,
+                name,
+                description,
+                asked_by: Vec::new(),
+            });
+        }
+        self.wanted[index].asked_by.extend(asked_by);
+    }
+
+    fn outcomes(&self, rows: &[Row], committed: &mut Committed) -> Result<Limited<'a>> {
+        let mut limited = Vec::new();
+        for row in rows {
+            let ord: i64 = row.try_get("ord")?;
+            let wanted = usize::try_from(ord - 1)
+                .ok()
+                .and_then(|index| self.wanted.get(index));
+            let wanted = wanted
+                .ok_or_else(|| crate::Error::Internal("a row belongs to no channel".into()))?;
+            let mut opened = None;
+            if let Some(id) = row.try_get::<_, Option<i64>>("id")? {
+                opened = Some(time_in(row, "created_at")?);
+                committed.events.push(Event {
+                    team: wanted.team,
+                    channel: Some(ChannelId(id)),
+                    id,
+                    kind: EventKind::ChannelCreated,
+                });
+            }
+            let over_limit: bool = row.try_get("over_limit")?;
+            if over_limit {
+                limited.push((wanted.team, wanted.name));
+            }
+            for (index, place) in wanted.asked_by.iter().enumerate() {
+                let outcome = match opened {
+                    Some(created_at) if index == 0 => CreateChannelOutcome::Created(created_at),
+                    _ if over_limit => CreateChannelOutcome::ChannelLimitReached,
+                    _ => CreateChannelOutcome::Exists,
+                };
+                committed.outcomes[*place] = Some(Outcome::CreateChannel(outcome));
+            }
+        }
+        Ok(limited)
+    }
+}
+
+impl LaneSession {
+    async fn create_channels(
+        &self,
+        wanted: &WantedChannels<'_>,
+        channels_per_team: i64,
+    ) -> PgResult<Vec<Row>> {
+        let wanted = &wanted.wanted;
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let teams: Vec<i64> = wanted.iter().map(|channel| channel.team.serial()).collect();
+        let sequences: Vec<u32> = wanted
+            .iter()
+            .map(|channel| self.sequence(channel.team))
+            .collect();
+        let names: Vec<&str> = wanted.iter().map(|channel| channel.name).collect();
+        let descriptions: Vec<Option<&str>> =
+            wanted.iter().map(|channel| channel.description).collect();
+        let params: [&(dyn ToSql + Sync); 5] = [
+            &teams,
+            &sequences,
+            &names,
+            &descriptions,
+            &channels_per_team,
+        ];
+        self.query(&self.create_channels, &params).await
+    }
+
+    async fn append_messages(&self, posts: &Group<'_, super::Post>) -> PgResult<Vec<Row>> {
+        if posts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let idempotency = posts.column(|post| post.idempotency.as_ref());
+        let key_hashes: Vec<Option<&[u8]>> = idempotency
+            .iter()
+            .map(|idempotency| idempotency.map(|idempotency| &idempotency.key_hash.0[..]))
+            .collect();
+        let keys: Vec<Option<&str>> = idempotency
+            .iter()
+            .map(|idempotency| idempotency.map(|idempotency| idempotency.key.as_str()))
+            .collect();
+        let body_hashes: Vec<Option<&[u8]>> = idempotency
+            .iter()
+            .map(|idempotency| idempotency.map(|idempotency| &idempotency.body_hash[..]))
+            .collect();
+        let params: [&(dyn ToSql + Sync); 10] = [
+            &posts.column(|post| post.team.serial()),
+            &posts.column(|post| self.sequence(post.team)),
+            &posts.column(|post| post.channel.as_str()),
+            &posts.column(|post| post.sender.as_str()),
+            &posts.column(|post| post.message.content.as_str()),
+            &posts.column(|post| post.message.mention.as_ref().map(|name| name.as_str())),
+            &posts.column(|post| post.message.thread_id.map(Id::serial)),
+            &key_hashes,
+            &keys,
+            &body_hashes,
+        ];
+        self.query(&self.append_messages, &params).await
+    }
+
+    async fn move_acks(&self, acks: &Acks<'_>) -> PgResult<Vec<Row>> {
+        let acks = &acks.furthest;
+        if acks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let params: [&(dyn ToSql + Sync); 5] = [
+            &acks.column(|ack| ack.team.serial()),
+            &acks.column(|ack| self.sequence(ack.team)),
+            &acks.column(|ack| ack.channel.as_str()),
+            &acks.column(|ack| ack.sender.as_str()),
+            &acks.column(|ack| ack.last_read_id.serial()),
+        ];
+        self.query(&self.move_acks, &params).await
+    }
+
+    async fn set_statuses(&self, statuses: &Group<'_, super::SetStatus>) -> PgResult<Vec<Row>> {
+        if statuses.is_empty() {
+            return Ok(Vec::new());
+        }
+        let params: [&(dyn ToSql + Sync); 6] = [
+            &statuses.column(|status| status.team.serial()),
+            &statuses.column(|status| self.sequence(status.team)),
+            &statuses.column(|status| status.channel.as_str()),
+            &statuses.column(|status| status.sender.as_str()),
+            &statuses.column(|status| status.key.as_str()),
+            &statuses.column(|status| status.value.as_str()),
+        ];
+        self.query(&self.set_statuses, &params).await
+    }
+
+    async fn delete_statuses(
+        &self,
+        statuses: &Group<'_, super::DeleteStatus>,
+    ) -> PgResult<Vec<Row>> {
+        if statuses.is_empty() {
+            return Ok(Vec::new());
+        }
+        let params: [&(dyn ToSql + Sync); 5] = [
+            &statuses.column(|status| status.team.serial()),
+            &statuses.column(|status| self.sequence(status.team)),
+            &statuses.column(|status| status.channel.as_str()),
+            &statuses.column(|status| status.sender.as_str()),
+            &statuses.column(|status| status.key.as_str()),
+        ];
+        self.query(&self.delete_statuses, &params).await
+    }
+
+    async fn delete_messages(
+        &self,
+        messages: &Group<'_, super::DeleteMessage>,
+    ) -> PgResult<Vec<Row>> {
+        if messages.is_empty() {
+            return Ok(Vec::new());
+        }
+        let params: [&(dyn ToSql + Sync); 4] = [
+            &messages.column(|message| message.team.serial()),
+            &messages.column(|message| self.sequence(message.team)),
+            &messages.column(|message| message.channel.as_str()),
+            &messages.column(|message| message.id.serial()),
+        ];
+        self.query(&self.delete_messages, &params).await
+    }
+
+    async fn delete_channels(
+        &self,
+        channels: &Group<'_, super::DeleteChannel>,
+    ) -> PgResult<Vec<Row>> {
+        if channels.is_empty() {
+            return Ok(Vec::new());
+        }
+        let params: [&(dyn ToSql + Sync); 3] = [
+            &channels.column(|channel| channel.team.serial()),
+            &channels.column(|channel| self.sequence(channel.team)),
+            &channels.column(|channel| channel.name.as_str()),
+        ];
+        self.query(&self.delete_channels, &params).await
+    }
+
+    async fn append_denials(&self, denials: &Group<'_, super::Denial>) -> PgResult<Vec<Row>> {
+        if denials.is_empty() {
+            return Ok(Vec::new());
+        }
+        let params: [&(dyn ToSql + Sync); 6] = [
+            &denials.column(|denial| denial.team.serial()),
+            &denials.column(|denial| self.sequence(denial.team)),
+            &denials.column(|denial| &denial.key_hash.0[..]),
+            &denials.column(|denial| denial.sender.as_str()),
+            &denials.column(|denial| denial.action.as_str()),
+            &denials.column(|denial| denial.channel.as_str()),
+        ];
+        self.query(&self.append_denials, &params).await
+    }
+}
+
+impl Group<'_, super::Post> {
+    fn outcomes(
+        &self,
+        rows: &[Row],
+        limited: &Limited<'_>,
+        committed: &mut Committed,
+    ) -> Result<()> {
+        for row in rows {
+            let (place, post) = self.of(row)?;
+            let outcome = messages::Appended::from_code(row.try_get("outcome")?)?;
+            committed.outcomes[place] = match outcome {
+                messages::Appended::ChannelMissing => limited
+                    .contains(&(post.team, post.channel.as_str()))
+                    .then_some(PostOutcome::ChannelLimitReached),
+                messages::Appended::ParentMissing => Some(PostOutcome::ParentNotFound),
+                messages::Appended::OtherBody => Some(PostOutcome::Mismatch),
+                messages::Appended::Earlier => {
+                    let (id, seq) = (row.try_get("id")?, row.try_get("seq")?);
+                    let mut message = post.as_message(id, seq, time_in(row, "created_at")?);
+                    message.reply_count = row.try_get("reply_count")?;
+                    Some(PostOutcome::Replayed(message))
+                }
+                messages::Appended::Posted => {
+                    let (id, seq) = (row.try_get("id")?, row.try_get("seq")?);
+                    let message = post.as_message(id, seq, time_in(row, "created_at")?);
+                    let message = std::sync::Arc::new(message);
+                    committed.events.push(Event {
+                        team: post.team,
+                        channel: Some(ChannelId(row.try_get("channel_id")?)),
+                        id,
+                        kind: EventKind::Message(message.clone()),
+                    });
+                    Some(PostOutcome::Posted(message))
+                }
+            }
+            .map(Outcome::Post);
+        }
+        Ok(())
+    }
+}
+
+/// Acks by who moves which: of several in a batch only the furthest counts.
+#[derive(Default)]
+struct Acks<'a> {
+    furthest: Group<'a, super::MoveAck>,
+    by_reader: HashMap<(TeamId, &'a str, &'a str), usize>,
+    /// For each of `furthest`, the places of all that it answers.
+    answered: Vec<Vec<usize>>,
+}
+
+impl<'a> Acks<'a> {
+    fn push(&mut self, place: usize, ack: &'a super::MoveAck) {
+        let next = self.furthest.writes.len();
+        let reader = (ack.team, ack.channel.as_str(), ack.sender.as_str());
+        let index = *self.by_reader.entry(reader).or_insert(next);
+        if index == next {
+            self.furthest.push(place, ack);
+            self.answered.push(vec![place]);
+            return;
+        }
+        self.answered[index].push(place);
+        if ack.last_read_id > self.furthest.writes[index].last_read_id {
+            self.furthest.writes[index] = ack;
+        }
+    }
+
+    fn outcomes(&self, rows: &[Row], committed: &mut Committed) -> Result<()> {
+        for row in rows {
+            let (first_place, ack) = self.furthest.of(row)?;
+            let channel: Option<i64> = row.try_get("channel_id")?;
+            let moved = match channel {
+                Some(_) => Some(AckMoved {
+                    last_read_id: Id::from_serial(row.try_get("last_read_id")?),
+                    acked_at: time_in(row, "acked_at")?,
+                }),
+                None => None,
+            };
+            if let Some(id) = row.try_get::<_, Option<i64>>("id")? {
+                let channel = channel.map(ChannelId);
+                committed.events.push(Event {
+                    team: ack.team,
+                    channel,
+                    id,
+                    kind: EventKind::Unstreamed,
+                });
+            }
+            let answered = self.answered.iter().find(|places| places[0] == first_place);
+            for place in answered.into_iter().flatten() {
+                committed.outcomes[*place] = Some(Outcome::Ack(moved));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Group<'_, super::SetStatus> {
+    fn outcomes(
+        &self,
+        rows: &[Row],
+        limited: &Limited<'_>,
+        committed: &mut Committed,
+    ) -> Result<()> {
+        for row in rows {
+            let (place, status) = self.of(row)?;
+            let outcome = match row.try_get::<_, Option<i64>>("id")? {
+                Some(id) => {
+                    let channel = Some(ChannelId(row.try_get("channel_id")?));
+                    let kind = EventKind::Unstreamed;
+                    committed.events.push(Event {
+                        team: status.team,
+                        channel,
+                        id,
+                        kind,
+                    });
+                    Some(SetStatusOutcome::Set(time_in(row, "at")?))
+                }
+                None => limited
+                    .contains(&(status.team, status.channel.as_str()))
+                    .then_some(SetStatusOutcome::ChannelLimitReached),
+            };
+            committed.outcomes[place] = outcome.map(Outcome::SetStatus);
+        }
+        Ok(())
+    }
+}
+
+impl Group<'_, super::DeleteStatus> {
+    fn outcomes(&self, rows: &[Row], committed: &mut Committed) -> Result<()> {
+        for row in rows {
+            let (place, status) = self.of(row)?;
+            let id: Option<i64> = row.try_get("id")?;
+            if let Some(id) = id {
+                let channel = Some(ChannelId(row.try_get("channel_id")?));
+                let kind = EventKind::Unstreamed;
+                committed.events.push(Event {
+                    team: status.team,
+                    channel,
+                    id,
+                    kind,
+                });
+            }
+            committed.outcomes[place] = Some(Outcome::DeleteStatus(id.is_some()));
+        }
+        Ok(())
+    }
+}
+
+impl Group<'_, super::DeleteMessage> {
+    fn outcomes(&self, rows: &[Row], committed: &mut Committed) -> Result<()> {
+        for row in rows {
+            let (place, message) = self.of(row)?;
+            let id: Option<i64> = row.try_get("id")?;
+            if let Some(id) = id {
+                let channel = Some(ChannelId(row.try_get("channel_id")?));
+                let kind = EventKind::MessageDeleted(message.id.serial());
+                committed.events.push(Event {
+                    team: message.team,
+                    channel,
+                    id,
+                    kind,
+                });
+            }
+            committed.outcomes[place] = Some(Outcome::DeleteMessage(id.is_some()));
+        }
+        Ok(())
+    }
+}
+
+impl Group<'_, super::DeleteChannel> {
+    fn outcomes(&self, rows: &[Row], committed: &mut Committed) -> Result<()> {
+        for row in rows {
+            let (place, deletion) = self.of(row)?;
+            let id: Option<i64> = row.try_get("id")?;
+            if let Some(id) = id {
+                let channel = Some(ChannelId(row.try_get("channel_id")?));
+                let kind = EventKind::ChannelDeleted;
+                committed.events.push(Event {
+                    team: deletion.team,
+                    channel,
+                    id,
+                    kind,
+                });
+            }
+            committed.outcomes[place] = Some(Outcome::DeleteChannel(id.is_some()));
+        }
+        Ok(())
+    }
+}
+
+impl Group<'_, super::Denial> {
+    fn outcomes(&self, rows: &[Row], committed: &mut Committed) -> Result<()> {
+        for row in rows {
+            let (place, denial) = self.of(row)?;
+            let kind = EventKind::Unstreamed;
+            let id = row.try_get("id")?;
+            committed.events.push(Event {
+                team: denial.team,
+                channel: None,
+                id,
+                kind,
+            });
+            committed.outcomes[place] = Some(Outcome::Audit);
+        }
+        Ok(())
+    }
+}

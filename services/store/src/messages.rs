@@ -1,0 +1,497 @@
+//! Messages: appended by lanes, read by pages.
+
+use crate::{ChannelId, DataPlane, Error, Result, Store};
+use handoff_protocol::{
+    ChannelName, Content, Cursor, Id, MentionName, Name, TeamId,
+    messages::{Message, MessageFilter},
+    pages::{Page, PageLimit, PageRequest},
+};
+use time::OffsetDateTime;
+use tokio_postgres::{Row, types::ToSql};
+
+/// Appends messages in the order given.
+///
+/// The caller holds the locks of their slots: that makes commit order equal ID order, which every
+/// cursor depends on (guarantee G2), and lets the newest row of a channel tell its next `seq`.
+/// Everything is looked up by itself (`limit 1` keeps the planner from joining whole tables), and
+/// IDs are drawn from rows already in order.
+pub(crate) const APPEND: &str = "
+    with input as materialized (
+        select item.*
+        from unnest($1::bigint[], $2::oid[], $3::text[], $4::text[], $5::text[], $6::text[],
+                    $7::bigint[], $8::bytea[], $9::text[], $10::bytea[]) with ordinality
+            as item (team_id, sequence, channel, sender, content, mention, thread_id,
+                     key_hash, idempotency_key, body_hash, ord)
+    ),
+    looked_up as materialized (
+        select input.*, channel.channel_id, coalesce(newest.seq, 0) as newest_seq,
+            parent.id as parent_id, earlier.message_id as earlier_id, earlier.same_body,
+            earlier.seq as earlier_seq, earlier.created_at as earlier_at,
+            earlier.reply_count as earlier_replies
+        from input
+        left join lateral (
+            select c.id as channel_id
+            from channels c
+            where c.team_id = input.team_id and c.name = input.channel and c.deleted_id is null
+            limit 1
+        ) channel on true
+        left join lateral (
+            select m.seq
+            from messages m
+            where m.team_id = input.team_id and m.channel_id = channel.channel_id
+            order by m.id desc
+            limit 1
+        ) newest on true
+        left join lateral (
+            select m.id
+            from messages m
+            where m.team_id = input.team_id and m.channel_id = channel.channel_id
+                and m.id = input.thread_id and m.deleted_id is null
+            limit 1
+        ) parent on true
+        left join lateral (
+            select i.message_id, i.body_hash = input.body_hash as same_body,
+                m.seq, m.created_at, m.reply_count
+            from idempotency i
+            join messages m on m.team_id = i.team_id and m.channel_id = i.channel_id
+                and m.id = i.message_id
+            where i.team_id = input.team_id and i.key_hash = input.key_hash
+                and i.idempotency_key = input.idempotency_key
+            limit 1
+        ) earlier on true
+    ),
+    decided as materialized (
+        select looked_up.*,
+            case
+                when earlier_id is not null and same_body then 3
+                when earlier_id is not null then 4
+                when channel_id is null then 1
+                when thread_id is not null and parent_id is null then 2
+                else 0
+            end::smallint as outcome
+        from looked_up
+    ),
+    numbered as materialized (
+        select decided.*,
+            newest_seq + row_number() over (
+                partition by team_id, channel_id, outcome order by ord
+            ) as seq
+        from decided
+        order by ord
+    ),
+    drawn as materialized (
+        select numbered.*,
+            case when outcome = 0 then nextval(sequence::regclass) end as id,
+            clock_timestamp() as created_at
+        from numbered
+    ),
+    appended as (
+        insert into messages
+            (team_id, channel_id, id, seq, thread_id, created_at, sender, mention, content)
+        select team_id, channel_id, id, seq, thread_id, created_at, sender, mention, content
+        from drawn
+        where outcome = 0
+    ),
+    mentioned as (
+        insert into mentions (team_id, name, channel_id, id)
+        select team_id, mention, channel_id, id
+        from drawn
+        where outcome = 0 and mention is not null
+    ),
+    remembered as (
+        insert into idempotency
+            (team_id, key_hash, idempotency_key, body_hash, channel_id, message_id, created_at)
+        select team_id, key_hash, idempotency_key, body_hash, channel_id, id, created_at
+        from drawn
+        where outcome = 0 and idempotency_key is not null
+    ),
+    counted as (
+        update messages parent
+        set reply_count = parent.reply_count + replies.count
+        from (
+            select team_id, channel_id, thread_id, count(*) as count
+            from drawn
+            where outcome = 0 and thread_id is not null
+            group by team_id, channel_id, thread_id
+        ) replies
+        where parent.team_id = replies.team_id and parent.channel_id = replies.channel_id
+            and parent.id = replies.thread_id
+    )
+    select ord, outcome, channel_id,
+        case when outcome = 0 then id else earlier_id end as id,
+        case when outcome = 0 then seq else earlier_seq end as seq,
+        case when outcome = 0 then created_at else earlier_at end as created_at,
+        earlier_replies as reply_count
+    from drawn";
+
+/// What became of a message to append: the column `outcome` of [`APPEND`].
+pub(crate) enum Appended {
+    Posted,
+    ChannelMissing,
+    ParentMissing,
+    Earlier,
+    OtherBody,
+}
+
+impl Appended {
+    pub(crate) fn from_code(code: i16) -> Result<Self> {
+        match code {
+            0 => Ok(Self::Posted),
+            1 => Ok(Self::ChannelMissing),
+            2 => Ok(Self::ParentMissing),
+            3 => Ok(Self::Earlier),
+            4 => Ok(Self::OtherBody),
+            _ => Err(Error::Internal(format!("unknown outcome {code}").into())),
+        }
+    }
+}
+
+/// Empties messages into tombstones: the row keeps its `seq`, so that the next one is found. Each
+/// message of a batch belongs to another team.
+pub(crate) const DELETE: &str = "
+    with input as materialized (
+        select item.*
+        from unnest($1::bigint[], $2::oid[], $3::text[], $4::bigint[]) with ordinality
+            as item (team_id, sequence, channel, message_id, ord)
+    ),
+    looked_up as materialized (
+        select input.*, message.channel_id, message.mention, message.thread_id
+        from input
+        left join lateral (
+            select m.channel_id, m.mention, m.thread_id
+            from channels c
+            join messages m on m.team_id = c.team_id and m.channel_id = c.id
+                and m.id = input.message_id and m.deleted_id is null
+            where c.team_id = input.team_id and c.name = input.channel and c.deleted_id is null
+            limit 1
+        ) message on true
+        order by ord
+    ),
+    drawn as materialized (
+        select looked_up.*,
+            case when channel_id is not null then nextval(sequence::regclass) end as id
+        from looked_up
+    ),
+    emptied as (
+        update messages m
+        set deleted_id = drawn.id, content = '', mention = null
+        from drawn
+        where drawn.id is not null and m.team_id = drawn.team_id
+            and m.channel_id = drawn.channel_id and m.id = drawn.message_id
+    ),
+    unmentioned as (
+        delete from mentions n
+        using drawn
+        where drawn.id is not null and n.team_id = drawn.team_id and n.name = drawn.mention
+            and n.channel_id = drawn.channel_id and n.id = drawn.message_id
+    ),
+    counted as (
+        update messages parent
+        set reply_count = parent.reply_count - 1
+        from drawn
+        where drawn.id is not null and parent.team_id = drawn.team_id
+            and parent.channel_id = drawn.channel_id and parent.id = drawn.thread_id
+    )
+    select ord, id, channel_id
+    from drawn";
+
+macro_rules! columns {
+    () => {
+        "m.id, m.seq, m.sender, m.content, m.mention, m.thread_id, m.reply_count, m.created_at"
+    };
+}
+
+/// What stands in a range of IDs, for the feed. Every ID of the range is decided.
+pub(crate) const IN_RANGE: &str = concat!(
+    "
+    select wanted.team_id, wanted.channel_id, wanted.channel, message.*
+    from (
+        select w.team_id, w.channel_id, c.name as channel
+        from unnest($1::bigint[], $2::bigint[]) as w (team_id, channel_id)
+        join channels c on c.team_id = w.team_id and c.id = w.channel_id
+    ) wanted
+    cross join lateral (
+        select ",
+    columns!(),
+    "
+        from messages m
+        where m.team_id = wanted.team_id and m.channel_id = wanted.channel_id
+            and m.id > $3 and m.id <= $4 and m.deleted_id is null
+        order by m.id
+        limit $5
+    ) message"
+);
+
+/// A page over several channels of a team, for a stream whose cursor is older than what memory
+/// holds.
+pub const STREAM_PAGE: &str = concat!(
+    "
+    select c.name as channel, message.*
+    from unnest($2::bigint[]) as wanted (channel_id)
+    join channels c on c.team_id = $1 and c.id = wanted.channel_id and c.deleted_id is null
+    cross join lateral (
+        select ",
+    columns!(),
+    "
+        from messages m
+        where m.team_id = $1 and m.channel_id = wanted.channel_id and m.id > $3 and m.id <= $4
+            and m.deleted_id is null
+        order by m.id
+        limit $5
+    ) message
+    order by message.id
+    limit $5"
+);
+
+/// Reads what a caller hasn't acknowledged.
+pub const UNREAD: &str = concat!(
+    "
+    select c.name as channel, cursor.last_read_id, message.*
+    from channels c
+    cross join lateral (
+        select coalesce(max(a.last_read_id), 0) as last_read_id
+        from acks a
+        where a.team_id = $1 and a.channel_id = c.id and a.sender = $3
+    ) cursor
+    left join lateral (
+        select ",
+    columns!(),
+    "
+        from messages m
+        where m.team_id = $1 and m.channel_id = c.id and m.id > cursor.last_read_id
+            and m.deleted_id is null
+        order by m.id
+        limit $4
+    ) message on true
+    where c.team_id = $1 and c.name = $2 and c.deleted_id is null
+    order by message.id"
+);
+
+/// Reads one message.
+pub const FIND: &str = concat!(
+    "
+    select c.name as channel, ",
+    columns!(),
+    "
+    from channels c
+    join messages m on m.team_id = c.team_id and m.channel_id = c.id and m.id = $3
+        and m.deleted_id is null
+    where c.team_id = $1 and c.name = $2 and c.deleted_id is null"
+);
+
+/// The statement that reads a page of a channel with these filters, from the index that the most
+/// selective one has. Its parameters: team, channel, cursor, limit, then the filters in the order
+/// mention, sender, thread.
+pub fn page_statement(filter: &MessageFilter, newest: bool) -> String {
+    let mut next = 5;
+    let mut condition = |column: &str| {
+        next += 1;
+        format!(" and {column} = ${}", next - 1)
+    };
+    let by_mention = filter.mention.as_ref().map(|_| condition("n.name"));
+    let by_sender = filter
+        .sender
+        .as_ref()
+        .map(|_| condition("m.sender"))
+        .unwrap_or_default();
+    let by_thread = filter
+        .thread_id
+        .map(|_| condition("m.thread_id"))
+        .unwrap_or_default();
+    let (from, id) = match by_mention {
+        Some(by_mention) => (
+            format!(
+                "mentions n
+                    join messages m on m.team_id = $1 and m.channel_id = c.id and m.id = n.id
+                    where n.team_id = $1 and n.channel_id = c.id{by_mention}"
+            ),
+            "n.id",
+        ),
+        None => (
+            "messages m where m.team_id = $1 and m.channel_id = c.id".to_owned(),
+            "m.id",
+        ),
+    };
+    let (comparison, order) = if newest { ("<=", "desc") } else { (">", "asc") };
+    format!(
+        "select c.name as channel, message.*
+        from channels c
+        cross join lateral (
+            select {columns}
+            from {from}{by_sender}{by_thread}
+                and {id} {comparison} $3 and m.deleted_id is null
+            order by {id} {order}
+            limit $4
+        ) message
+        where c.team_id = $1 and c.name = $2 and c.deleted_id is null
+        order by message.id {order}",
+        columns = columns!(),
+    )
+}
+
+/// A page of a channel, in the order asked for.
+async fn read_page(
+    data: &DataPlane,
+    team: TeamId,
+    channel: &ChannelName,
+    filter: &MessageFilter,
+    newest: bool,
+    cursor: i64,
+    limit: i64,
+) -> Result<Vec<Message>> {
+    let sql = page_statement(filter, newest);
+    let (team, channel) = (team.serial(), channel.as_str());
+    let thread_id = filter.thread_id.map(Id::serial);
+    let mut params: Vec<&(dyn ToSql + Sync)> = vec![&team, &channel, &cursor, &limit];
+    if let Some(mention) = &filter.mention {
+        params.push(mention);
+    }
+    if let Some(sender) = &filter.sender {
+        params.push(sender);
+    }
+    if let Some(thread_id) = &thread_id {
+        params.push(thread_id);
+    }
+    let rows = data
+        .run(async |client| {
+            let statement = client.prepare_cached(&sql).await?;
+            client.query(&statement, &params).await
+        })
+        .await?;
+    rows.iter().map(from_row).collect()
+}
+
+/// What a caller hasn't acknowledged, and where that begins.
+#[derive(Debug)]
+pub struct Unread {
+    /// The caller's ack.
+    pub cursor: Cursor,
+    /// What follows it.
+    pub page: Page<Message>,
+}
+
+impl Store {
+    /// Reads a page of a channel; empty where the channel doesn't exist.
+    pub async fn list_messages(
+        &self,
+        team: TeamId,
+        channel: &ChannelName,
+        filter: &MessageFilter,
+        page: PageRequest,
+    ) -> Result<Page<Message>> {
+        let limit = page.limit.get() as i64;
+        match page.after {
+            Some(after) => {
+                let after = after.serial();
+                let items =
+                    read_page(&self.data, team, channel, filter, false, after, limit + 1).await?;
+                Ok(Page::from_one_more(items, page.limit))
+            }
+            None => {
+                let mut items =
+                    read_page(&self.data, team, channel, filter, true, i64::MAX, limit).await?;
+                items.reverse();
+                Ok(Page {
+                    items,
+                    has_more: false,
+                })
+            }
+        }
+    }
+
+    /// Reads what follows the caller's ack; nothing where the channel doesn't exist.
+    pub async fn list_unread(
+        &self,
+        team: TeamId,
+        channel: &ChannelName,
+        sender: &Name,
+        limit: PageLimit,
+    ) -> Result<Unread> {
+        let (team, channel, sender) = (team.serial(), channel.as_str(), sender.as_str());
+        let one_more = limit.get() as i64 + 1;
+        let rows = self
+            .data
+            .run(async |client| {
+                let statement = client.prepare_cached(UNREAD).await?;
+                client
+                    .query(&statement, &[&team, &channel, &sender, &one_more])
+                    .await
+            })
+            .await?;
+        let cursor = match rows.first() {
+            Some(row) => Id::from_serial(row.try_get("last_read_id")?),
+            None => Id::BEGINNING,
+        };
+        let mut items = Vec::with_capacity(rows.len());
+        for row in &rows {
+            if row.try_get::<_, Option<i64>>("id")?.is_some() {
+                items.push(from_row(row)?);
+            }
+        }
+        Ok(Unread {
+            cursor,
+            page: Page::from_one_more(items, limit),
+        })
+    }
+
+    /// Reads one message that stands.
+    pub async fn find_message(
+        &self,
+        team: TeamId,
+        channel: &ChannelName,
+        id: Id,
+    ) -> Result<Option<Message>> {
+        let (team, channel, id) = (team.serial(), channel.as_str(), id.serial());
+        let row = self
+            .data
+            .run(async |client| {
+                let statement = client.prepare_cached(FIND).await?;
+                client.query_opt(&statement, &[&team, &channel, &id]).await
+            })
+            .await?;
+        row.as_ref().map(from_row).transpose()
+    }
+
+    /// Reads a page over several channels of a team in `(after, up_to]`, oldest first.
+    pub async fn stream_page(
+        &self,
+        team: TeamId,
+        channels: &[ChannelId],
+        after: i64,
+        up_to: i64,
+        limit: i64,
+    ) -> Result<Vec<Message>> {
+        let ids: Vec<i64> = channels.iter().map(|channel| channel.0).collect();
+        let team = team.serial();
+        let rows = self
+            .data
+            .run(async |client| {
+                let statement = client.prepare_cached(STREAM_PAGE).await?;
+                client
+                    .query(&statement, &[&team, &ids, &after, &up_to, &limit])
+                    .await
+            })
+            .await?;
+        rows.iter().map(from_row).collect()
+    }
+}
+
+/// Reads a row of [`columns`] with the channel's name.
+pub(crate) fn from_row(row: &Row) -> Result<Message> {
+    let text = |column| row.try_get::<_, &str>(column);
+    Ok(Message {
+        id: Id::from_serial(row.try_get("id")?),
+        channel: ChannelName::from_row(text("channel")?),
+        seq: row.try_get("seq")?,
+        sender: Name::from_row(text("sender")?),
+        content: Content::from_row(text("content")?),
+        mention: row
+            .try_get::<_, Option<&str>>("mention")?
+            .map(MentionName::from_row),
+        thread_id: row
+            .try_get::<_, Option<i64>>("thread_id")?
+            .map(Id::from_serial),
+        reply_count: row.try_get("reply_count")?,
+        created_at: row.try_get::<_, OffsetDateTime>("created_at")?.into(),
+    })
+}

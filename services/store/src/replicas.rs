@@ -1,0 +1,114 @@
+//! Replicas: who serves, and how many streams of which key each holds open.
+
+use crate::{DataPlane, Result, Store};
+use handoff_protocol::keys::KeyHash;
+use std::fmt;
+
+/// Names a replica for as long as it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReplicaId(pub i64);
+
+impl fmt::Display for ReplicaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+const ANNOUNCE: &str = "insert into replicas default values returning id";
+
+const WITHDRAW: &str = "delete from replicas where id = $1";
+
+/// A replica that was taken for dead announces itself again.
+const HEARTBEAT: &str = "
+    insert into replicas (id)
+    values ($1)
+    on conflict (id) do update set heartbeat_at = clock_timestamp()";
+
+const FORGET_DEAD: &str =
+    "delete from replicas where heartbeat_at < clock_timestamp() - interval '1 minute'";
+
+const CLOSE_STREAMS: &str = "
+    delete from replica_streams
+    where replica_id = $1 and not key_hash = any($2::bytea[])";
+
+const OPEN_STREAMS: &str = "
+    insert into replica_streams (replica_id, key_hash, streams)
+    select $1, t.key_hash, t.streams
+    from unnest($2::bytea[], $3::bigint[]) as t (key_hash, streams)
+    on conflict (replica_id, key_hash) do update set streams = excluded.streams";
+
+const LIVE: &str = "
+    select count(*)
+    from replicas
+    where heartbeat_at > clock_timestamp() - interval '5 seconds'";
+
+/// Streams of a key that other live replicas hold open.
+pub const STREAMS_ELSEWHERE: &str = "
+    select coalesce(sum(s.streams), 0)::bigint
+    from replica_streams s
+    join replicas r on r.id = s.replica_id
+    where s.key_hash = $1 and s.replica_id <> $2
+        and r.heartbeat_at > clock_timestamp() - interval '5 seconds'";
+
+pub(crate) async fn announce(data: &DataPlane) -> Result<ReplicaId> {
+    data.run(async |client| {
+        Ok(ReplicaId(
+            client.query_one(ANNOUNCE, &[]).await?.try_get(0)?,
+        ))
+    })
+    .await
+}
+
+pub(crate) async fn withdraw(data: &DataPlane, replica: ReplicaId) -> Result<()> {
+    data.run(async |client| client.execute(WITHDRAW, &[&replica.0]).await.map(drop))
+        .await
+}
+
+impl Store {
+    /// Says that this replica lives, with its open streams where they changed; answers how many
+    /// replicas live.
+    pub async fn heartbeat(&self, streams: Option<&[(KeyHash, usize)]>) -> Result<usize> {
+        let replica = self.replica.0;
+        let live = self
+            .data
+            .run(async |client| {
+                let heartbeat = client.prepare_cached(HEARTBEAT).await?;
+                client.execute(&heartbeat, &[&replica]).await?;
+                if let Some(streams) = streams {
+                    let hashes: Vec<&[u8]> = streams.iter().map(|(hash, _)| &hash.0[..]).collect();
+                    let counts: Vec<i64> = streams.iter().map(|(_, count)| *count as i64).collect();
+                    let close = client.prepare_cached(CLOSE_STREAMS).await?;
+                    let open = client.prepare_cached(OPEN_STREAMS).await?;
+                    client.execute(&close, &[&replica, &hashes]).await?;
+                    client.execute(&open, &[&replica, &hashes, &counts]).await?;
+                }
+                let live = client.prepare_cached(LIVE).await?;
+                client.query_one(&live, &[]).await?.try_get::<_, i64>(0)
+            })
+            .await?;
+        Ok(live.max(1) as usize)
+    }
+
+    /// Removes replicas whose heartbeat stopped a minute ago.
+    pub async fn forget_dead_replicas(&self) -> Result<u64> {
+        self.data
+            .run(async |client| client.execute(FORGET_DEAD, &[]).await)
+            .await
+    }
+
+    /// How many streams of this key the other replicas hold open, as of their last heartbeat.
+    pub async fn streams_elsewhere(&self, key: KeyHash) -> Result<usize> {
+        let replica = self.replica.0;
+        let streams: i64 = self
+            .data
+            .run(async |client| {
+                let statement = client.prepare_cached(STREAMS_ELSEWHERE).await?;
+                client
+                    .query_one(&statement, &[&&key.0[..], &replica])
+                    .await?
+                    .try_get(0)
+            })
+            .await?;
+        Ok(streams.max(0) as usize)
+    }
+}
