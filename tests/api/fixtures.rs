@@ -36,13 +36,19 @@ pub(crate) async fn reply(agent: &Agent, parent: &Value, content: &str) -> Value
 
 /// Sets a status entry and returns it.
 pub(crate) async fn set(agent: &Agent, channel: &str, key: &str, value: &str) -> Value {
-    agent.put(status(channel), json!({"key": key, "value": value})).await.expect(200)
+    agent
+        .put(status(channel), json!({"key": key, "value": value}))
+        .await
+        .expect(200)
 }
 
 /// Acknowledges up to a message's ID and returns the ack that stands.
 pub(crate) async fn ack(agent: &Agent, channel: &str, id: &str) -> Value {
     let path = format!("/api/channels/{channel}/ack");
-    agent.post(path, json!({"last_read_id": id})).await.expect(200)
+    agent
+        .post(path, json!({"last_read_id": id}))
+        .await
+        .expect(200)
 }
 
 /// A page of a list, as pages are in all lists: items under `name`, and where to go on.
@@ -56,7 +62,10 @@ pub(crate) struct Page {
 
 impl Page {
     pub(crate) fn contents(&self) -> Vec<&str> {
-        self.items.iter().map(|item| text(item, "content")).collect()
+        self.items
+            .iter()
+            .map(|item| text(item, "content"))
+            .collect()
     }
 
     pub(crate) fn ids(&self) -> Vec<&str> {
@@ -68,9 +77,14 @@ impl Page {
 pub(crate) async fn page(agent: &Agent, path: impl AsRef<str>, name: &str) -> Page {
     let body = agent.get(path).await.expect(200);
     Page {
-        items: body[name].as_array().unwrap_or_else(|| panic!("no {name} in {body}")).clone(),
+        items: body[name]
+            .as_array()
+            .unwrap_or_else(|| panic!("no {name} in {body}"))
+            .clone(),
         next_after_id: text(&body, "next_after_id").to_owned(),
-        has_more: body["has_more"].as_bool().unwrap_or_else(|| panic!("no has_more in {body}")),
+        has_more: body["has_more"]
+            .as_bool()
+            .unwrap_or_else(|| panic!("no has_more in {body}")),
         body,
     }
 }
@@ -84,12 +98,25 @@ pub(crate) async fn walk(agent: &Agent, path: &str, name: &str, limit: usize) ->
     let mut after = "0".to_owned();
     let joint = if path.contains('?') { '&' } else { '?' };
     loop {
-        let page = page(agent, format!("{path}{joint}after_id={after}&limit={limit}"), name).await;
+        let page = page(
+            agent,
+            format!("{path}{joint}after_id={after}&limit={limit}"),
+            name,
+        )
+        .await;
         assert!(page.items.len() <= limit, "{:?}", page.body);
         if let Some(last) = page.items.last() {
-            assert!(number(&page.next_after_id) >= number(id(last)), "{:?}", page.body);
+            assert!(
+                number(&page.next_after_id) >= number(id(last)),
+                "{:?}",
+                page.body
+            );
         }
-        assert!(number(&page.next_after_id) >= number(&after), "{:?}", page.body);
+        assert!(
+            number(&page.next_after_id) >= number(&after),
+            "{:?}",
+            page.body
+        );
         for item in page.items {
             if let Some(last) = all.last() {
                 assert!(number(id(&item)) > number(id(last)), "out of order: {item}");
@@ -107,7 +134,9 @@ pub(crate) async fn walk(agent: &Agent, path: &str, name: &str, limit: usize) ->
 /// A text field.
 #[track_caller]
 pub(crate) fn text<'a>(of: &'a Value, field: &str) -> &'a str {
-    of[field].as_str().unwrap_or_else(|| panic!("no text {field} in {of}"))
+    of[field]
+        .as_str()
+        .unwrap_or_else(|| panic!("no text {field} in {of}"))
 }
 
 /// The ID of an object.
@@ -119,19 +148,31 @@ pub(crate) fn id(of: &Value) -> &str {
 /// An ID as the number it holds: only tests may look into it.
 #[track_caller]
 pub(crate) fn number(id: &str) -> u64 {
-    assert!(!id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()), "not an ID: {id:?}");
+    assert!(
+        !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()),
+        "not an ID: {id:?}"
+    );
     id.parse().unwrap()
 }
 
 /// One field of each object.
 pub(crate) fn column<'a>(list: &'a Value, field: &str) -> Vec<&'a str> {
-    list.as_array().expect("a list").iter().map(|item| text(item, field)).collect()
+    list.as_array()
+        .expect("a list")
+        .iter()
+        .map(|item| text(item, field))
+        .collect()
 }
 
 /// Asserts that an object has exactly these fields.
 #[track_caller]
 pub(crate) fn has_fields(of: &Value, fields: &[&str]) {
-    let mut actual: Vec<&str> = of.as_object().expect("an object").keys().map(|k| &**k).collect();
+    let mut actual: Vec<&str> = of
+        .as_object()
+        .expect("an object")
+        .keys()
+        .map(|k| &**k)
+        .collect();
     let mut expected = fields.to_vec();
     actual.sort_unstable();
     expected.sort_unstable();
@@ -150,7 +191,8 @@ pub(crate) fn has_at_least(of: &Value, fields: &[&str]) {
 #[track_caller]
 pub(crate) fn is_recent(of: &Value, field: &str) {
     let written = text(of, field);
-    let time = OffsetDateTime::parse(written, &Rfc3339).unwrap_or_else(|e| panic!("{written}: {e}"));
+    let time =
+        OffsetDateTime::parse(written, &Rfc3339).unwrap_or_else(|e| panic!("{written}: {e}"));
     assert!(time.offset().is_utc(), "{written}");
     assert_eq!(time.nanosecond() % 1_000, 0, "{written}");
     let age = OffsetDateTime::now_utc() - time;
@@ -160,14 +202,19 @@ pub(crate) fn is_recent(of: &Value, field: &str) {
 /// A refusal without what differs from one to the next.
 pub(crate) fn refusal(response: &Response) -> Value {
     let mut body = response.json();
-    body.as_object_mut().expect("an object").remove("request_id");
+    body.as_object_mut()
+        .expect("an object")
+        .remove("request_id");
     body
 }
 
 /// The names of the team's channels, as an admin sees them.
 pub(crate) async fn channel_names(admin: &Agent) -> Vec<String> {
     let list = admin.get("/api/channels").await.expect(200);
-    column(&list, "name").into_iter().map(str::to_owned).collect()
+    column(&list, "name")
+        .into_iter()
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The same request many times at once; the answers' statuses.
@@ -180,7 +227,10 @@ pub(crate) async fn at_once(
 
 /// How many answers had a status.
 pub(crate) fn count(answers: &[Response], status: u16) -> usize {
-    answers.iter().filter(|answer| answer.status() == status).count()
+    answers
+        .iter()
+        .filter(|answer| answer.status() == status)
+        .count()
 }
 
 /// Percent-encodes every byte that is not plain.

@@ -3,6 +3,10 @@
 //!
 //! `conventions` holds the rules that go for all routes; the other folders mirror the URLs.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(
+    clippy::cloned_ref_to_slice_refs,
+    reason = "a list of one reads best as a list"
+)]
 
 mod audit;
 mod channels;

@@ -42,7 +42,13 @@ const fn route(
     success: u16,
     body: fn(&Scene) -> Value,
 ) -> Route {
-    Route { method, path, needs, success, body }
+    Route {
+        method,
+        path,
+        needs,
+        success,
+        body,
+    }
 }
 
 fn none(_: &Scene) -> Value {
@@ -87,26 +93,116 @@ pub(crate) const ROUTES: &[Route] = &[
     route("POST", "/api/keys", Needs::TeamAdmin, 201, key),
     route("GET", "/api/keys", Needs::TeamAdmin, 200, none),
     route("DELETE", "/api/keys/{hash}", Needs::TeamAdmin, 204, none),
-    route("PUT", "/api/keys/{hash}/permissions", Needs::TeamAdmin, 200, permissions),
+    route(
+        "PUT",
+        "/api/keys/{hash}/permissions",
+        Needs::TeamAdmin,
+        200,
+        permissions,
+    ),
     route("GET", "/api/audit", Needs::TeamAdmin, 200, none),
     route("POST", "/api/channels", Needs::TeamAdmin, 201, new_channel),
     route("GET", "/api/channels", Needs::Key, 200, none),
     route("DELETE", "/api/channels/{channel}", Needs::Admin, 204, none),
-    route("POST", "/api/channels/{channel}/messages", Needs::Write, 201, message),
-    route("GET", "/api/channels/{channel}/messages", Needs::Read, 200, none),
-    route("DELETE", "/api/channels/{channel}/messages/{message}", Needs::Admin, 204, none),
-    route("GET", "/api/channels/{channel}/threads/{message}", Needs::Read, 200, none),
-    route("GET", "/api/channels/{channel}/stream", Needs::Read, 200, none),
-    route("POST", "/api/channels/{channel}/ack", Needs::Write, 200, ack),
-    route("GET", "/api/channels/{channel}/acks", Needs::Read, 200, none),
-    route("GET", "/api/channels/{channel}/unread", Needs::Read, 200, none),
-    route("PUT", "/api/channels/{channel}/status", Needs::Write, 200, entry),
-    route("POST", "/api/channels/{channel}/status", Needs::Write, 200, entry),
-    route("GET", "/api/channels/{channel}/status", Needs::Read, 200, none),
-    route("DELETE", "/api/channels/{channel}/status/{key}", Needs::Admin, 204, none),
-    route("GET", "/api/channels/{channel}/status/changes", Needs::Read, 200, none),
+    route(
+        "POST",
+        "/api/channels/{channel}/messages",
+        Needs::Write,
+        201,
+        message,
+    ),
+    route(
+        "GET",
+        "/api/channels/{channel}/messages",
+        Needs::Read,
+        200,
+        none,
+    ),
+    route(
+        "DELETE",
+        "/api/channels/{channel}/messages/{message}",
+        Needs::Admin,
+        204,
+        none,
+    ),
+    route(
+        "GET",
+        "/api/channels/{channel}/threads/{message}",
+        Needs::Read,
+        200,
+        none,
+    ),
+    route(
+        "GET",
+        "/api/channels/{channel}/stream",
+        Needs::Read,
+        200,
+        none,
+    ),
+    route(
+        "POST",
+        "/api/channels/{channel}/ack",
+        Needs::Write,
+        200,
+        ack,
+    ),
+    route(
+        "GET",
+        "/api/channels/{channel}/acks",
+        Needs::Read,
+        200,
+        none,
+    ),
+    route(
+        "GET",
+        "/api/channels/{channel}/unread",
+        Needs::Read,
+        200,
+        none,
+    ),
+    route(
+        "PUT",
+        "/api/channels/{channel}/status",
+        Needs::Write,
+        200,
+        entry,
+    ),
+    route(
+        "POST",
+        "/api/channels/{channel}/status",
+        Needs::Write,
+        200,
+        entry,
+    ),
+    route(
+        "GET",
+        "/api/channels/{channel}/status",
+        Needs::Read,
+        200,
+        none,
+    ),
+    route(
+        "DELETE",
+        "/api/channels/{channel}/status/{key}",
+        Needs::Admin,
+        204,
+        none,
+    ),
+    route(
+        "GET",
+        "/api/channels/{channel}/status/changes",
+        Needs::Read,
+        200,
+        none,
+    ),
     route("GET", "/api/status", Needs::Key, 200, none),
-    route("GET", "/api/stream?channels={channel}", Needs::Read, 200, none),
+    route(
+        "GET",
+        "/api/stream?channels={channel}",
+        Needs::Read,
+        200,
+        none,
+    ),
 ];
 
 impl Route {
@@ -154,7 +250,11 @@ impl Route {
 /// Sends a request that may open a stream, which is closed again: its status, and the answer
 /// unless it was a stream.
 pub(crate) async fn answer(request: Request) -> (u16, Option<Response>) {
-    match request.try_open().await.unwrap_or_else(|error| panic!("{error}")) {
+    match request
+        .try_open()
+        .await
+        .unwrap_or_else(|error| panic!("{error}"))
+    {
         Ok(_stream) => (200, None),
         Err(response) => (response.status(), Some(response)),
     }
@@ -174,7 +274,10 @@ impl Scene {
         let message = admin.say(channel, "first").await;
         set(admin, channel, "state", "new").await;
         let spare = admin
-            .post("/api/keys", json!({"sender_name": "spare", "permissions": {}}))
+            .post(
+                "/api/keys",
+                json!({"sender_name": "spare", "permissions": {}}),
+            )
             .await
             .expect(201);
         Scene {
@@ -209,7 +312,13 @@ pub(crate) async fn wide_relay() -> TestRelay {
 pub(crate) fn shape(template: &str) -> String {
     template
         .split('/')
-        .map(|segment| if segment.starts_with('{') { "{}" } else { segment })
+        .map(|segment| {
+            if segment.starts_with('{') {
+                "{}"
+            } else {
+                segment
+            }
+        })
         .collect::<Vec<_>>()
         .join("/")
 }
@@ -222,9 +331,17 @@ async fn the_table_of_routes_is_the_relays_own() {
         .as_array()
         .expect("a list of endpoints")
         .iter()
-        .map(|endpoint| format!("{} {}", text(endpoint, "method"), shape(text(endpoint, "path"))))
+        .map(|endpoint| {
+            format!(
+                "{} {}",
+                text(endpoint, "method"),
+                shape(text(endpoint, "path"))
+            )
+        })
         .collect();
-    let known: BTreeSet<String> =
-        ROUTES.iter().map(|route| format!("{} {}", route.method, shape(route.template()))).collect();
+    let known: BTreeSet<String> = ROUTES
+        .iter()
+        .map(|route| format!("{} {}", route.method, shape(route.template())))
+        .collect();
     assert_eq!(served, known);
 }

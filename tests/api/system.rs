@@ -9,7 +9,11 @@ use crate::fixtures::{has_at_least, text};
 async fn health_and_readiness_answer_ok_to_anybody() {
     let relay = TestRelay::new().await;
     for path in ["/healthz", "/readyz"] {
-        assert_eq!(relay.anyone().get(path).await.expect(200), json!({"status": "ok"}), "{path}");
+        assert_eq!(
+            relay.anyone().get(path).await.expect(200),
+            json!({"status": "ok"}),
+            "{path}"
+        );
     }
 }
 
@@ -17,7 +21,12 @@ async fn health_and_readiness_answer_ok_to_anybody() {
 async fn a_key_is_not_looked_at_where_none_is_needed() {
     let relay = TestRelay::new().await;
     for path in ["/healthz", "/readyz", "/api"] {
-        relay.admin().with_key("nonsense").get(path).await.expect(200);
+        relay
+            .admin()
+            .with_key("nonsense")
+            .get(path)
+            .await
+            .expect(200);
     }
 }
 
@@ -28,7 +37,12 @@ async fn the_relay_describes_itself() {
     has_at_least(&about, &["name", "version", "endpoints", "limits"]);
     assert!(!text(&about, "name").is_empty());
     assert!(!text(&about, "version").is_empty());
-    for limit in ["message_content", "status_key", "status_value", "channel_name"] {
+    for limit in [
+        "message_content",
+        "status_key",
+        "status_value",
+        "channel_name",
+    ] {
         // In words: a sentence that names the number.
         let words = text(&about["limits"], limit);
         assert!(words.contains(|c: char| c.is_alphabetic()), "{words}");
@@ -36,9 +50,14 @@ async fn the_relay_describes_itself() {
     }
     let endpoints = about["endpoints"].as_array().unwrap();
     let listed = |method: &str, path: &str| {
-        endpoints.iter().any(|e| e["method"] == method && e["path"] == path)
+        endpoints
+            .iter()
+            .any(|e| e["method"] == method && e["path"] == path)
     };
-    assert!(listed("POST", "/api/channels/{channel}/messages"), "{about}");
+    assert!(
+        listed("POST", "/api/channels/{channel}/messages"),
+        "{about}"
+    );
     assert!(listed("GET", "/api/channels/{channel}/messages"), "{about}");
 }
 

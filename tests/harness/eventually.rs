@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 /// How long anything may take before a test calls it broken: far more than a busy machine needs.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Asks again and again until there is an answer, and panics when none came before the deadline.
 pub async fn eventually<T, F, Fut>(what: &str, mut ask: F) -> T

@@ -62,7 +62,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 pub struct Response {
     request: String,
     status: u16,
-    headers: HeaderMap,
+    headers: Box<HeaderMap>,
     body: Bytes,
 }
 
@@ -80,7 +80,7 @@ impl Response {
         Ok(Response {
             request,
             status: parts.status.as_u16(),
-            headers: parts.headers,
+            headers: Box::new(parts.headers),
             body,
         })
     }

@@ -17,7 +17,6 @@ mod process;
 mod proxy;
 mod relay;
 mod replica;
-mod stand_in;
 mod stream;
 
 pub use agent::{Agent, Request};

@@ -1,18 +1,16 @@
 //! The Postgres servers of the tests: one shared by the whole process, or one of a test's own that
 //! it may stop, kill and start again.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
-use crate::stand_in::{Ephemeral, Mode};
-
-use crate::process::on_lasting_thread;
+use handoff_private_postgres::{Ephemeral, Error, Mode};
 
 /// A server on which test databases are made.
 pub(crate) enum Server {
     /// Named by `TEST_DATABASE_URL`; other processes may use it too.
     Given(String),
     /// A private cluster, gone when the process ends.
-    Private(Ephemeral),
+    Private(Box<Ephemeral>),
 }
 
 impl Server {
@@ -21,7 +19,7 @@ impl Server {
         static SERVER: OnceLock<Server> = OnceLock::new();
         SERVER.get_or_init(|| match std::env::var("TEST_DATABASE_URL") {
             Ok(url) if !url.is_empty() => Server::Given(url),
-            _ => Server::Private(ephemeral()),
+            _ => Server::Private(Box::new(ephemeral())),
         })
     }
 
@@ -42,11 +40,8 @@ impl Server {
     }
 }
 
-/// A cluster whose processes end with this one. They are tied to the thread that starts them,
-/// which must therefore last.
 fn ephemeral() -> Ephemeral {
-    on_lasting_thread(|| Ephemeral::start().map_err(|error| error.to_string()))
-        .unwrap_or_else(|error| panic!("no private Postgres: {error}"))
+    Ephemeral::start().unwrap_or_else(|error| panic!("no private Postgres: {error}"))
 }
 
 fn with_database(url: &str, database: &str) -> String {
@@ -63,22 +58,26 @@ fn with_database(url: &str, database: &str) -> String {
 
 /// A Postgres cluster of a test's own.
 pub struct OwnPostgres {
-    cluster: Arc<Ephemeral>,
+    cluster: Arc<Mutex<Ephemeral>>,
+    maintenance_url: String,
 }
 
 impl OwnPostgres {
-    pub(crate) async fn new() -> OwnPostgres {
+    /// A new cluster with nothing in it.
+    pub async fn new() -> OwnPostgres {
         let cluster = tokio::task::spawn_blocking(ephemeral)
             .await
             .expect("Postgres starts");
+        let maintenance_url = cluster.url("postgres");
         OwnPostgres {
-            cluster: Arc::new(cluster),
+            cluster: Arc::new(Mutex::new(cluster)),
+            maintenance_url,
         }
     }
 
     /// The URL of a database on it.
     pub fn url(&self, database: &str) -> String {
-        self.cluster.url(database)
+        with_database(&self.maintenance_url, database)
     }
 
     /// Stops it as a power cut would: no goodbye to anybody, recovery at the next start.
@@ -102,16 +101,12 @@ impl OwnPostgres {
         self.start().await;
     }
 
-    async fn tell<E: std::fmt::Display + 'static>(
-        &self,
-        order: impl FnOnce(&Ephemeral) -> Result<(), E> + Send + 'static,
-    ) {
+    async fn tell(&self, order: impl FnOnce(&mut Ephemeral) -> Result<(), Error> + Send + 'static) {
         let cluster = self.cluster.clone();
-        tokio::task::spawn_blocking(move || {
-            on_lasting_thread(move || order(&cluster).map_err(|error| error.to_string()))
-        })
-        .await
-        .expect("no panic")
-        .unwrap_or_else(|error| panic!("Postgres does not obey: {error}"));
+        let obey = move || order(&mut cluster.lock().unwrap()).map_err(|error| error.to_string());
+        tokio::task::spawn_blocking(obey)
+            .await
+            .expect("no panic")
+            .unwrap_or_else(|error| panic!("Postgres does not obey: {error}"));
     }
 }

@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Runs the closure on the thread that lives as long as the process does.
-pub(crate) fn on_lasting_thread<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> T {
+fn on_lasting_thread<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> T {
     static THREAD: OnceLock<mpsc::Sender<Job>> = OnceLock::new();
     let jobs = THREAD.get_or_init(|| {
         let (jobs, queue) = mpsc::channel::<Job>();

@@ -14,7 +14,11 @@ fn list(agent: &Agent) -> Request {
 async fn a_key_is_taken_from_three_places_on_every_route() {
     let relay = TestRelay::new().await;
     let admin = relay.admin();
-    for (number, route) in ROUTES.iter().filter(|r| r.needs > Needs::Nothing).enumerate() {
+    for (number, route) in ROUTES
+        .iter()
+        .filter(|r| r.needs > Needs::Nothing)
+        .enumerate()
+    {
         for (place, place_name) in ["bearer", "header", "query"].iter().enumerate() {
             let scene = Scene::new(&admin, &format!("ops-{number}-{place}")).await;
             let nobody = admin.with_key("");
@@ -24,8 +28,14 @@ async fn a_key_is_taken_from_three_places_on_every_route() {
                 0 => route
                     .request(&nobody, &scene)
                     .header("authorization", format!("Bearer {}", admin.key())),
-                1 => route.request(&nobody, &scene).header("x-api-key", admin.key()),
-                _ => route.request_to(&nobody, &format!("{path}{joint}token={}", admin.key()), &scene),
+                1 => route
+                    .request(&nobody, &scene)
+                    .header("x-api-key", admin.key()),
+                _ => route.request_to(
+                    &nobody,
+                    &format!("{path}{joint}token={}", admin.key()),
+                    &scene,
+                ),
             };
             let (status, refusal) = answer(request).await;
             assert_eq!(status, route.success, "{place_name}: {refusal:?}");
@@ -39,7 +49,11 @@ async fn the_schemes_name_may_be_in_any_case() {
     let admin = relay.admin();
     for scheme in ["Bearer", "bearer", "BEARER", "bEaReR"] {
         let header = format!("{scheme} {}", admin.key());
-        list(&admin).header("authorization", header).send().await.expect(200);
+        list(&admin)
+            .header("authorization", header)
+            .send()
+            .await
+            .expect(200);
     }
 }
 
@@ -85,7 +99,11 @@ async fn no_key_is_told_from_a_wrong_one() {
     let admin = relay.admin();
     list(&admin).send().await.refused(401, "MISSING_API_KEY");
     for empty in ["", "Bearer", "Bearer ", "Basic YTpi", "Digest x"] {
-        let answer = list(&admin).header("authorization", empty).header("x-api-key", "").send().await;
+        let answer = list(&admin)
+            .header("authorization", empty)
+            .header("x-api-key", "")
+            .send()
+            .await;
         answer.refused(401, "MISSING_API_KEY");
     }
     let secret = admin.key().strip_prefix("relay_").unwrap();
@@ -104,11 +122,22 @@ async fn no_key_is_told_from_a_wrong_one() {
     ];
     for key in wrong {
         let bearer = [b"Bearer ", &key[..]].concat();
-        list(&admin).header("authorization", bearer).send().await.refused(401, "INVALID_API_KEY");
-        list(&admin).header("x-api-key", &key).send().await.refused(401, "INVALID_API_KEY");
+        list(&admin)
+            .header("authorization", bearer)
+            .send()
+            .await
+            .refused(401, "INVALID_API_KEY");
+        list(&admin)
+            .header("x-api-key", &key)
+            .send()
+            .await
+            .refused(401, "INVALID_API_KEY");
     }
     for token in ["nonsense", "%00", "%FF", "%ZZ", "%"] {
-        let answer = relay.anyone().get(format!("/api/channels?token={token}")).await;
+        let answer = relay
+            .anyone()
+            .get(format!("/api/channels?token={token}"))
+            .await;
         answer.refused(401, "INVALID_API_KEY");
     }
 }
@@ -117,7 +146,11 @@ async fn no_key_is_told_from_a_wrong_one() {
 async fn a_percent_encoded_token_is_decoded() {
     let relay = TestRelay::new().await;
     let token = encode(relay.admin().key());
-    relay.anyone().get(format!("/api/channels?limit=1&token={token}")).await.expect(200);
+    relay
+        .anyone()
+        .get(format!("/api/channels?limit=1&token={token}"))
+        .await
+        .expect(200);
 }
 
 #[tokio::test]
@@ -126,18 +159,39 @@ async fn tokens_in_urls_stay_out_of_logs_and_audit() {
     let denied = relay.agent("denied", json!({})).await;
     let nobody = relay.anyone();
     for key in [denied.key(), relay.admin().key()] {
-        nobody.get(format!("/api/channels/ops/messages?token={key}")).await;
-        nobody.get(format!("/api/channels/ops/messages?limit=0&to%6ben={key}")).await;
+        nobody
+            .get(format!("/api/channels/ops/messages?token={key}"))
+            .await;
+        nobody
+            .get(format!("/api/channels/ops/messages?limit=0&to%6ben={key}"))
+            .await;
         nobody.get(format!("/api/nowhere?token={key}")).await;
-        nobody.get(format!("/api/channels/-/messages?token={key}")).await;
-        nobody.request(Method::GET, format!("/api/stream?channels=a&token={key}")).try_open().await.ok();
+        nobody
+            .get(format!("/api/channels/-/messages?token={key}"))
+            .await;
+        nobody
+            .request(Method::GET, format!("/api/stream?channels=a&token={key}"))
+            .try_open()
+            .await
+            .ok();
     }
-    let audit = relay.admin().get("/api/audit").await.expect(200).to_string();
+    let audit = relay
+        .admin()
+        .get("/api/audit")
+        .await
+        .expect(200)
+        .to_string();
     assert!(audit.contains("GET /api/channels/ops/messages"), "{audit}");
-    assert!(!audit.contains(denied.key()) && !audit.contains('?'), "{audit}");
+    assert!(
+        !audit.contains(denied.key()) && !audit.contains('?'),
+        "{audit}"
+    );
     assert_eq!(relay.replica(0).terminate().await.code(), Some(0));
     let logs = relay.replica(0).logs();
-    assert!(!logs.contains(denied.key()) && !logs.contains(relay.admin().key()), "{logs}");
+    assert!(
+        !logs.contains(denied.key()) && !logs.contains(relay.admin().key()),
+        "{logs}"
+    );
 }
 
 #[tokio::test]
@@ -146,19 +200,29 @@ async fn raw_keys_are_stored_nowhere() {
     let admin = relay.admin();
     let agent = relay.agent("builder", json!({"ops": "write"})).await;
     agent.say("ops", "hello").await;
-    agent.delete("/api/channels/ops").await.refused(403, "FORBIDDEN");
+    agent
+        .delete("/api/channels/ops")
+        .await
+        .refused(403, "FORBIDDEN");
 
     let database = relay.database().connect().await;
     let tables = database
-        .query("select format('%I.%I', schemaname, tablename) from pg_tables \
-                where schemaname not in ('pg_catalog', 'information_schema')", &[])
+        .query(
+            "select format('%I.%I', schemaname, tablename) from pg_tables \
+                where schemaname not in ('pg_catalog', 'information_schema')",
+            &[],
+        )
         .await
         .unwrap();
     assert!(tables.len() > 5);
     let mut hashes = 0;
     for table in tables {
         let table: &str = table.get(0);
-        for row in database.query(&format!("select t::text from {table} t"), &[]).await.unwrap() {
+        for row in database
+            .query(&format!("select t::text from {table} t"), &[])
+            .await
+            .unwrap()
+        {
             let row: &str = row.get(0);
             for agent in [&admin, &agent] {
                 let secret = agent.key().strip_prefix("relay_").unwrap();
@@ -176,7 +240,12 @@ async fn raw_keys_are_stored_nowhere() {
 async fn signup_needs_no_key_and_minds_none() {
     let relay = TestRelay::new().await;
     let body = json!({"team_name": "t", "sender_name": "s"});
-    relay.admin().with_key("nonsense").post("/api/signup", body.clone()).await.expect(201);
+    relay
+        .admin()
+        .with_key("nonsense")
+        .post("/api/signup", body.clone())
+        .await
+        .expect(201);
     relay.admin().post("/api/signup", body).await.expect(201);
     relay.admin().get(messages("ops")).await.expect(200);
 }

@@ -6,8 +6,24 @@ use serde_json::json;
 use crate::fixtures::{id, messages, number, page, raw, say_many};
 
 const MALFORMED: &[&str] = &[
-    "x", "-1", "+1", "1.0", "1e3", "0x1", "1-0", "0-1", "0-0-0", "1_000", "1,2", " 1", "1 ", "\u{ff11}",
-    "\u{661}", "9223372036854775808", "18446744073709551616", "99999999999999999999999999999999",
+    "x",
+    "-1",
+    "+1",
+    "1.0",
+    "1e3",
+    "0x1",
+    "1-0",
+    "0-1",
+    "0-0-0",
+    "1_000",
+    "1,2",
+    " 1",
+    "1 ",
+    "\u{ff11}",
+    "\u{661}",
+    "9223372036854775808",
+    "18446744073709551616",
+    "99999999999999999999999999999999",
 ];
 
 const CURSORS: &[&str] = &["0", "0-0", "1", "9223372036854775807"];
@@ -23,7 +39,9 @@ const PLACES: &[&str] = &[
 
 async fn place(admin: &Agent, template: &str, id: &str, parent: &str) -> harness::Response {
     let encoded = crate::fixtures::encode(id);
-    admin.get(template.replace("{parent}", parent).replace("{}", &encoded)).await
+    admin
+        .get(template.replace("{parent}", parent).replace("{}", &encoded))
+        .await
 }
 
 #[tokio::test]
@@ -33,7 +51,9 @@ async fn a_malformed_id_is_an_invalid_cursor_everywhere() {
     let parent = admin.say("ops", "hello").await;
     for malformed in MALFORMED {
         for template in PLACES {
-            place(&admin, template, malformed, id(&parent)).await.refused(400, "INVALID_CURSOR");
+            place(&admin, template, malformed, id(&parent))
+                .await
+                .refused(400, "INVALID_CURSOR");
         }
         let encoded = crate::fixtures::encode(malformed);
         admin
@@ -51,7 +71,10 @@ async fn a_malformed_id_is_an_invalid_cursor_everywhere() {
                 .refused(400, "INVALID_CURSOR");
         }
         admin
-            .post(messages("ops"), json!({"content": "x", "thread_id": malformed}))
+            .post(
+                messages("ops"),
+                json!({"content": "x", "thread_id": malformed}),
+            )
             .await
             .refused(400, "INVALID_CURSOR");
         admin
@@ -70,7 +93,9 @@ async fn a_malformed_id_is_an_invalid_cursor_everywhere() {
     // Also past what text can hold.
     for garbage in ["%00", "%FF", "1%00", "%F0%9F%98%80"] {
         for path in ["after_id", "thread_id"] {
-            let answer = admin.get(format!("{}?{path}={garbage}", messages("ops"))).await;
+            let answer = admin
+                .get(format!("{}?{path}={garbage}", messages("ops")))
+                .await;
             assert_eq!(answer.status(), 400, "{answer:?}");
         }
         admin
@@ -78,7 +103,10 @@ async fn a_malformed_id_is_an_invalid_cursor_everywhere() {
             .await
             .refused(400, "INVALID_CURSOR");
     }
-    assert_eq!(page(&admin, messages("ops"), "messages").await.items.len(), 1);
+    assert_eq!(
+        page(&admin, messages("ops"), "messages").await.items.len(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -88,10 +116,14 @@ async fn a_cursor_need_not_exist() {
     let parent = admin.say("ops", "hello").await;
     for cursor in CURSORS {
         for template in PLACES {
-            place(&admin, template, cursor, id(&parent)).await.expect(200);
+            place(&admin, template, cursor, id(&parent))
+                .await
+                .expect(200);
         }
         admin.stream_from("/api/channels/ops/stream", cursor).await;
-        admin.stream(format!("/api/stream?channels=ops&last_event_id={cursor}")).await;
+        admin
+            .stream(format!("/api/stream?channels=ops&last_event_id={cursor}"))
+            .await;
     }
 }
 
@@ -103,7 +135,9 @@ async fn zero_is_the_beginning() {
     for beginning in ["0", "0-0"] {
         let path = format!("{}?after_id={beginning}&limit=2", messages("ops"));
         assert_eq!(page(&admin, path, "messages").await.contents(), ["1", "2"]);
-        let mut stream = admin.stream_from("/api/channels/ops/stream", beginning).await;
+        let mut stream = admin
+            .stream_from("/api/channels/ops/stream", beginning)
+            .await;
         assert_eq!(stream.next().await.data["content"], "1");
     }
 }
@@ -123,7 +157,10 @@ async fn zero_names_no_message() {
             .await
             .refused(404, "MESSAGE_NOT_FOUND");
         admin
-            .post(messages("ops"), json!({"content": "x", "thread_id": nothing}))
+            .post(
+                messages("ops"),
+                json!({"content": "x", "thread_id": nothing}),
+            )
             .await
             .refused(404, "THREAD_PARENT_NOT_FOUND");
         let replies = format!("{}?thread_id={nothing}", messages("ops"));
@@ -138,9 +175,13 @@ async fn ids_are_strings_not_numbers() {
     let said = admin.say("ops", "hello").await;
     let number = number(id(&said));
     let ack = format!(r#"{{"last_read_id":{number}}}"#);
-    raw(&admin, "POST", "/api/channels/ops/ack", ack.as_bytes()).await.refused(400, "INVALID_JSON");
+    raw(&admin, "POST", "/api/channels/ops/ack", ack.as_bytes())
+        .await
+        .refused(400, "INVALID_JSON");
     let reply = format!(r#"{{"content":"x","thread_id":{number}}}"#);
-    raw(&admin, "POST", &messages("ops"), reply.as_bytes()).await.refused(400, "INVALID_JSON");
+    raw(&admin, "POST", &messages("ops"), reply.as_bytes())
+        .await
+        .refused(400, "INVALID_JSON");
 }
 
 #[tokio::test]

@@ -12,7 +12,10 @@ fn lists(parent: &Value) -> Vec<(String, &'static str)> {
         ("/api/channels/ops/unread".into(), "messages"),
         ("/api/channels/ops/status/changes".into(), "changes"),
         ("/api/audit".into(), "entries"),
-        (format!("/api/channels/threads/threads/{}", id(parent)), "replies"),
+        (
+            format!("/api/channels/threads/threads/{}", id(parent)),
+            "replies",
+        ),
     ]
 }
 
@@ -26,8 +29,23 @@ async fn a_limit_is_1_to_100_in_digits() {
             page(&admin, format!("{path}?limit={good}"), name).await;
         }
         for bad in [
-            "0", "101", "-1", "+5", "%2B5", "1e1", "5.0", "abc", "0x5", "%205", "5%20", "%00", "%FF",
-            "99999999999999999999999", "%D9%A1", "1,2", "-0",
+            "0",
+            "101",
+            "-1",
+            "+5",
+            "%2B5",
+            "1e1",
+            "5.0",
+            "abc",
+            "0x5",
+            "%205",
+            "5%20",
+            "%00",
+            "%FF",
+            "99999999999999999999999",
+            "%D9%A1",
+            "1,2",
+            "-0",
         ] {
             let answer = admin.get(format!("{path}?limit={bad}")).await;
             answer.refused(400, "INVALID_LIMIT");

@@ -2,6 +2,7 @@
 
 mod auth;
 mod bodies;
+mod bounds;
 mod freshness;
 mod ids;
 mod limit;
