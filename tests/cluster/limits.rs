@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 const LIMIT: usize = 100;
-const WINDOW: Duration = Duration::from_secs(2);
+const WINDOW: Duration = Duration::from_secs(1);
 
 async fn relay() -> TestRelay {
     TestRelay::builder()
@@ -46,8 +46,9 @@ async fn g7_the_whole_limit_is_there_for_one_replica_after_a_quiet_window() {
     let relay = relay().await;
     let agent = relay.agent("ada", json!({"*": "read"})).await;
     for round in 0..3 {
-        // Quiet means that nothing was asked for a window's length: this wait is the condition.
-        sleep(WINDOW + WINDOW / 4).await;
+        // Nothing is asked for more than a window's length: this wait is the condition itself. (On
+        // a busy machine a window may begin a good while after its first request.)
+        sleep(WINDOW * 5 / 2).await;
         let one = agent.on(round % 2);
         for n in 0..LIMIT {
             assert!(allowed(&one).await, "request {n} of {LIMIT} was refused");
@@ -67,7 +68,7 @@ async fn g7_the_limit_holds_over_two_replicas_together() {
         let agent = agent.on(replica);
         async move {
             let mut within = 0;
-            while began.elapsed() < 3 * WINDOW {
+            while began.elapsed() < 5 * WINDOW {
                 within += usize::from(allowed(&agent).await);
                 // Asking without a rest would leave the replicas no time for anything else.
                 sleep(Duration::from_millis(2)).await;
