@@ -56,13 +56,13 @@ pub(crate) struct Budgets {
 /// A bucket's window, as this replica sees it.
 struct Window {
     ends: Instant,
-    /// Requests counted here.
-    used: u64,
-    /// Requests that may be counted here without asking.
-    granted: u64,
-    /// Of `used`, what no row knows of.
+    /// What may still be spent without asking.
+    share_left: u64,
+    /// What is left of what the row gave.
+    granted_left: u64,
+    /// What was spent here and no row knows of.
     unreported: u64,
-    /// What the fleet has taken, as the row said last.
+    /// What the fleet had taken, this replica's grants included, as the row said last.
     fleet_used: u64,
     /// The row has nothing more to give in this window.
     exhausted: bool,
@@ -133,34 +133,30 @@ impl Budgets {
         if window.ends <= now {
             window.restart(now, self.window, share);
         }
-        if live == 1 && window.granted < limit && !window.exhausted {
-            // The others are gone.
-            window.granted = limit;
+        if live == 1 && !window.exhausted {
+            // Alone, perhaps since a moment ago: nobody to share with.
+            window.share_left = limit.saturating_sub(window.used() + window.granted_left);
         }
-        if window.used < window.granted || (must_decide && !window.exhausted) {
-            window.used += 1;
-            window.unreported += 1;
-            let left_here = window.granted.saturating_sub(window.used);
-            if live > 1 && left_here < tenth / 2 && !window.exhausted && !window.asking {
-                window.asking = true;
-                self.asked.notify_one();
+        if !window.spend() {
+            if live == 1 || window.exhausted {
+                return Count::Done(self.refuse(window.ends.saturating_duration_since(now)));
             }
-            let known = window.used.max(window.fleet_used.saturating_sub(left_here));
-            let remaining = limit.saturating_sub(known) as u32;
-            return Count::Done(Spent {
-                limit: self.limit,
-                remaining,
-                refused: None,
-            });
+            if !must_decide {
+                window.ask(&self.asked);
+                return Count::Wait(window.answered.subscribe());
+            }
+            window.unreported += 1;
         }
-        if live == 1 || window.exhausted || limit == 0 {
-            return Count::Done(self.refuse(window.ends.saturating_duration_since(now)));
+        let running_out = window.share_left + window.granted_left <= tenth / 2;
+        if live > 1 && running_out && !window.exhausted {
+            window.ask(&self.asked);
         }
-        if !window.asking {
-            window.asking = true;
-            self.asked.notify_one();
-        }
-        Count::Wait(window.answered.subscribe())
+        let remaining = limit.saturating_sub(window.used()) as u32;
+        Count::Done(Spent {
+            limit: self.limit,
+            remaining,
+            refused: None,
+        })
     }
 
     fn refuse(&self, wait: Duration) -> Spent {
@@ -225,11 +221,11 @@ impl Budgets {
             let (Some(window), Some(grant)) = (buckets.get_mut(bucket), grants.get(bucket)) else {
                 continue;
             };
-            let reported = wanted.saturating_sub(self.tenth());
+            // What was given covers first what was spent without asking.
+            let reported = wanted - self.tenth();
             window.unreported = window.unreported.saturating_sub(reported);
-            // What was granted covers first what was spent without asking.
-            let fresh = grant.granted.saturating_sub(reported);
-            window.granted = window.used.saturating_sub(window.unreported) + fresh;
+            window.granted_left += grant.granted.saturating_sub(reported);
+            window.share_left = 0;
             window.exhausted = grant.granted < *wanted;
             window.fleet_used = grant.used;
             window.ends = now + grant.window_left;
@@ -249,16 +245,41 @@ impl Budgets {
 }
 
 impl Window {
-    fn new(now: Instant, length: Duration, granted: u64) -> Self {
+    fn new(now: Instant, length: Duration, share: u64) -> Self {
         Self {
             ends: now + length,
-            used: 0,
-            granted,
+            share_left: share,
+            granted_left: 0,
             unreported: 0,
             fleet_used: 0,
             exhausted: false,
             asking: false,
             answered: watch::Sender::new(()),
+        }
+    }
+
+    /// What the fleet has spent, as far as this replica knows.
+    fn used(&self) -> u64 {
+        self.fleet_used.saturating_sub(self.granted_left) + self.unreported
+    }
+
+    fn spend(&mut self) -> bool {
+        if self.granted_left > 0 {
+            self.granted_left -= 1;
+            return true;
+        }
+        let free = self.share_left > 0;
+        if free {
+            self.share_left -= 1;
+            self.unreported += 1;
+        }
+        free
+    }
+
+    fn ask(&mut self, asked: &Notify) {
+        if !self.asking {
+            self.asking = true;
+            asked.notify_one();
         }
     }
 

@@ -2,12 +2,14 @@
 //! `postgres` and `initdb` of a version that will do. It installs nothing.
 
 use std::{
-    env, fmt, fs,
+    env,
+    ffi::OsStr,
+    fmt, fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use crate::Error;
+use crate::{Error, default_data_dir};
 
 /// The oldest major version of Postgres that Handoff supports.
 pub const MINIMUM_MAJOR: u32 = 15;
@@ -15,16 +17,21 @@ pub const MINIMUM_MAJOR: u32 = 15;
 /// The environment variable that names the folder of Postgres' programs.
 pub const BINARIES_SETTING: &str = "HANDOFF_POSTGRES_BIN";
 
-/// Folders in which distributions and installers put a folder for each version: where they are,
-/// what that folder's name begins with, and where in it the programs are.
+/// Folders that hold a folder for each version: where they are, what that folder's name begins
+/// with, and where in it the programs are.
 const VERSIONED: [(&str, &str, &str); 8] = [
-    ("/usr/lib/postgresql", "", "bin"), // Debian, Ubuntu, SUSE, Gentoo
-    ("/usr", "pgsql-", "bin"),          // RPMs of postgresql.org
-    ("/usr/libexec", "postgresql", ""), // Alpine
-    ("/opt/homebrew/opt", "postgresql@", "bin"), // Homebrew on Apple silicon
-    ("/usr/local/opt", "postgresql@", "bin"), // Homebrew on Intel
+    // Debian, Ubuntu, SUSE, Gentoo
+    ("/usr/lib/postgresql", "", "bin"),
+    // RPMs of postgresql.org
+    ("/usr", "pgsql-", "bin"),
+    // Alpine
+    ("/usr/libexec", "postgresql", ""),
+    // Homebrew: on Apple silicon, on Intel, on Linux
+    ("/opt/homebrew/opt", "postgresql@", "bin"),
+    ("/usr/local/opt", "postgresql@", "bin"),
     ("/home/linuxbrew/.linuxbrew/opt", "postgresql@", "bin"),
-    ("/Library/PostgreSQL", "", "bin"), // the macOS installer
+    // The installers for macOS
+    ("/Library/PostgreSQL", "", "bin"),
     ("/Applications/Postgres.app/Contents/Versions", "", "bin"),
 ];
 
@@ -77,7 +84,7 @@ pub struct Binaries {
 
 impl Binaries {
     /// Looks whether a folder holds what is needed, in a version that will do.
-    fn inspect(dir: &Path) -> Result<Self, Error> {
+    pub(crate) fn inspect(dir: &Path) -> Result<Self, Error> {
         let bad = |reason| Error::BadBinaries {
             dir: dir.to_owned(),
             reason,
@@ -108,60 +115,81 @@ impl Binaries {
 }
 
 /// Finds Postgres' programs: in the folder that a setting names, or else (the setting absent) in
-/// `PATH`, or else in the usual places of distributions, the newest first.
+/// `PATH`, or else in the usual places of distributions, or else where a download put them; of
+/// several the newest.
 ///
 /// A setting that does not hold up is an error, not a reason to look elsewhere.
 pub fn find_binaries(setting: Option<&Path>) -> Result<Binaries, Error> {
     if let Some(dir) = setting {
         return Binaries::inspect(dir);
     }
-    let path = env::var_os("PATH").unwrap_or_default();
-    let in_path = env::split_paths(&path).find_map(|dir| Binaries::inspect(&dir).ok());
-    in_path
-        .or_else(|| installed().into_iter().next())
-        .ok_or_else(|| Error::NotFound {
-            minimum: MINIMUM_MAJOR,
-            looked: [PathBuf::from("PATH")]
-                .into_iter()
-                .chain(VERSIONED.iter().map(|(parent, prefix, bin)| {
-                    Path::new(parent).join(format!("{prefix}*")).join(bin)
-                }))
-                .chain(SINGLE.iter().map(PathBuf::from))
-                .collect(),
-        })
+    find_below(Path::new("/"), &env::var_os("PATH").unwrap_or_default())
 }
 
-/// Everything usable in the usual places, the newest first.
-fn installed() -> Vec<Binaries> {
-    let versioned = VERSIONED.iter().flat_map(|(parent, prefix, bin)| {
-        let entries = fs::read_dir(parent).into_iter().flatten().flatten();
-        entries
-            .filter(|entry| {
-                entry
-                    .file_name()
-                    .as_encoded_bytes()
-                    .starts_with(prefix.as_bytes())
-            })
-            .map(move |entry| entry.path().join(bin))
-    });
-    let mut found: Vec<_> = versioned
-        .chain(SINGLE.iter().map(PathBuf::from))
-        .filter_map(|dir| Binaries::inspect(&dir).ok())
-        .collect();
-    found.sort_by_key(|binaries| std::cmp::Reverse(binaries.version));
-    found
+/// Where downloads are put, a folder for each version.
+pub(crate) fn downloads_dir() -> Result<PathBuf, Error> {
+    Ok(default_data_dir()?.join("programs"))
 }
 
 /// A folder on this machine whose programs can serve a cluster of this major version.
 pub(crate) fn installed_major(major: &str) -> Option<PathBuf> {
-    installed()
-        .into_iter()
+    usual_places(Path::new("/"))
+        .iter()
+        .filter_map(|dir| Binaries::inspect(dir).ok())
         .find(|binaries| binaries.version.major.to_string() == major)
         .map(|binaries| binaries.dir)
 }
 
+/// Looks in this `PATH`, then in the usual places below a root folder (in tests not the system's).
+fn find_below(root: &Path, path: &OsStr) -> Result<Binaries, Error> {
+    let in_path = env::split_paths(path).find_map(|dir| Binaries::inspect(&dir).ok());
+    let newest = || {
+        let usable = usual_places(root)
+            .into_iter()
+            .filter_map(|dir| Binaries::inspect(&dir).ok());
+        usable.max_by_key(|binaries| binaries.version)
+    };
+    in_path.or_else(newest).ok_or_else(|| {
+        let versioned = VERSIONED
+            .iter()
+            .map(|(parent, prefix, bin)| Path::new(parent).join(format!("{prefix}*")).join(bin));
+        let looked = [PathBuf::from("PATH")].into_iter().chain(versioned);
+        Error::NotFound {
+            looked: looked.chain(SINGLE.iter().map(PathBuf::from)).collect(),
+        }
+    })
+}
+
+/// Every folder in the usual places that may hold programs.
+fn usual_places(root: &Path) -> Vec<PathBuf> {
+    let below = |place: &str| root.join(place.trim_start_matches('/'));
+    let mut versioned: Vec<_> = VERSIONED
+        .iter()
+        .map(|(parent, prefix, bin)| (below(parent), *prefix, *bin))
+        .collect();
+    if let (true, Ok(downloads)) = (root == Path::new("/"), downloads_dir()) {
+        versioned.push((downloads, "postgresql-", "bin"));
+    }
+    let mut places = Vec::new();
+    for (parent, prefix, bin) in versioned {
+        let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+        let ours = entries.filter(|entry| {
+            entry
+                .file_name()
+                .as_encoded_bytes()
+                .starts_with(prefix.as_bytes())
+        });
+        places.extend(ours.map(|entry| entry.path().join(bin)));
+    }
+    places.extend(SINGLE.iter().map(|place| below(place)));
+    places
+}
+
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt};
+
     use super::*;
 
     #[test]
@@ -183,6 +211,79 @@ mod tests {
                 major: 15,
                 minor: 14
             }
+        );
+    }
+
+    /// Programs that do nothing but tell a version.
+    fn pretend(dir: &Path, version: &str) {
+        fs::create_dir_all(dir).unwrap();
+        for program in ["postgres", "initdb"] {
+            let script = format!("#!/bin/sh\necho 'postgres (PostgreSQL) {version}'\n");
+            fs::write(dir.join(program), script).unwrap();
+            fs::set_permissions(dir.join(program), Permissions::from_mode(0o755)).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_newest_of_the_usual_places_is_taken() {
+        let root = tempfile::tempdir().unwrap();
+        pretend(&root.path().join("usr/lib/postgresql/9.6/bin"), "9.6.24");
+        pretend(&root.path().join("usr/lib/postgresql/15/bin"), "15.2");
+        pretend(&root.path().join("usr/pgsql-17/bin"), "17.1");
+        pretend(
+            &root.path().join("opt/homebrew/opt/postgresql@16/bin"),
+            "16.9",
+        );
+        let found = find_below(root.path(), OsStr::new("")).unwrap();
+        assert_eq!(found.dir, root.path().join("usr/pgsql-17/bin"));
+        assert_eq!(
+            found.version,
+            Version {
+                major: 17,
+                minor: 1
+            }
+        );
+    }
+
+    #[test]
+    fn path_wins_over_the_usual_places() {
+        let root = tempfile::tempdir().unwrap();
+        pretend(&root.path().join("usr/lib/postgresql/17/bin"), "17.1");
+        let old = root.path().join("old");
+        let good = root.path().join("good");
+        pretend(&old, "14.9");
+        pretend(&good, "16.1");
+        let path = env::join_paths([Path::new("/nowhere"), &old, &good]).unwrap();
+        assert_eq!(find_below(root.path(), &path).unwrap().dir, good);
+    }
+
+    #[test]
+    fn what_is_missing_and_what_to_do_is_said_plainly() {
+        let root = tempfile::tempdir().unwrap();
+        pretend(&root.path().join("usr/lib/postgresql/14/bin"), "14.9");
+        let message = find_below(root.path(), OsStr::new("/nowhere"))
+            .unwrap_err()
+            .to_string();
+        for part in [
+            "no Postgres 15 or later",
+            "/usr/lib/postgresql/*/bin",
+            "apt-get",
+            BINARIES_SETTING,
+        ] {
+            assert!(message.contains(part), "{part:?} is not in {message:?}");
+        }
+    }
+
+    #[test]
+    fn a_setting_is_not_made_up_for() {
+        let root = tempfile::tempdir().unwrap();
+        let message = find_binaries(Some(root.path())).unwrap_err().to_string();
+        assert!(message.contains("no program named postgres"), "{message}");
+        pretend(root.path(), "14.9");
+        let message = find_binaries(Some(root.path())).unwrap_err().to_string();
+        assert!(
+            message.contains("Postgres 14.9") && message.contains("15 or later"),
+            "{message}"
         );
     }
 }

@@ -29,7 +29,7 @@ use tempfile::TempDir;
 use crate::{
     Binaries, Error,
     binaries::installed_major,
-    error::Context,
+    error::{Context, tail},
     guard::{Guard, Stop, wait},
     port::Port,
     user::RunAs,
@@ -233,13 +233,13 @@ impl PrivatePostgres {
         Ok(postgres)
     }
 
-    /// Starts a stopped cluster again, where it was: same socket, same port.
+    /// Starts a cluster that was stopped, or has crashed, where it was: same socket, same port.
     pub fn start_again(&mut self) -> Result<(), Error> {
-        if self.pid().is_some() {
-            return Ok(());
-        }
         self.reap();
-        self.launch()
+        match self.postmaster {
+            Some(_) => Ok(()),
+            None => self.launch(),
+        }
     }
 
     /// Stops Postgres and waits for its end. One that takes too long is stopped in a harder way.
@@ -267,10 +267,9 @@ impl PrivatePostgres {
         }
     }
 
-    /// The postmaster's process id, unless it has been stopped or has ended by itself.
-    pub fn pid(&mut self) -> Option<u32> {
-        let postmaster = self.postmaster.as_mut()?;
-        matches!(postmaster.try_wait(), Ok(None)).then(|| postmaster.id())
+    /// The postmaster's process id, unless it is stopped.
+    pub fn pid(&self) -> Option<u32> {
+        self.postmaster.as_ref().map(Child::id)
     }
 
     /// The URL of a database in this cluster, as libpq, sqlx and tokio-postgres understand it.
@@ -302,11 +301,7 @@ impl PrivatePostgres {
         /// SQLSTATE `unique_violation`: somebody else is creating it at this moment.
         const RACE_LOST: &str = "23505";
         let statement = format!("create database \"{}\"", name.replace('"', "\"\""));
-        let socket = self
-            .paths
-            .socket_dir
-            .join(format!(".s.PGSQL.{}", self.socket_port()));
-        match wire::execute(&socket, USER, "postgres", &statement) {
+        match self.execute("postgres", &statement) {
             Err(Error::Refused { sqlstate, .. })
                 if [DUPLICATE, RACE_LOST].contains(&&*sqlstate) =>
             {
@@ -314,6 +309,12 @@ impl PrivatePostgres {
             }
             outcome => outcome,
         }
+    }
+
+    /// Executes one or several statements, as one transaction, and drops what they return.
+    pub fn execute(&self, database: &str, sql: &str) -> Result<(), Error> {
+        let name = format!(".s.PGSQL.{}", self.socket_port());
+        wire::execute(&self.paths.socket_dir.join(name), USER, database, sql)
     }
 
     fn socket_port(&self) -> u16 {
@@ -467,10 +468,7 @@ impl PrivatePostgres {
             log.read_to_end(&mut text)?;
             Ok(text)
         };
-        let text = read().unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<&str> = text.trim_end().lines().collect();
-        let tail = lines[lines.len().saturating_sub(LINES)..].join("\n");
+        let tail = tail(&read().unwrap_or_default(), LINES);
         Error::Failed {
             program,
             status,
@@ -493,7 +491,7 @@ impl Drop for PrivatePostgres {
 }
 
 /// Makes the data folder if it is missing, and gives its full path.
-fn make_data_dir(data_dir: &Path) -> Result<PathBuf, Error> {
+pub(crate) fn make_data_dir(data_dir: &Path) -> Result<PathBuf, Error> {
     if !data_dir.exists() {
         fs::create_dir_all(data_dir).context(|| format!("create {}", data_dir.display()))?;
         // Root's stays root's: the user that Postgres runs as passes through.
@@ -531,6 +529,7 @@ fn make_socket_dir(
     }
     let short = tempfile::Builder::new()
         .prefix("handoff-")
+        .permissions(Permissions::from_mode(0o700))
         .tempdir_in("/tmp")
         .context(|| "create a folder in /tmp".to_owned())?;
     if let Some(run_as) = run_as {

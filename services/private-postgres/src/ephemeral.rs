@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    fs::{self, Permissions},
+    fs::Permissions,
     ops::{Deref, DerefMut},
     os::unix::fs::PermissionsExt,
     path::PathBuf,
@@ -81,13 +81,11 @@ fn make_folder() -> Result<TempDir, Error> {
     .into_iter()
     .find(fits)
     .unwrap_or(temp);
-    let folder = tempfile::Builder::new()
+    // Root's stays root's: the user that Postgres runs as passes through.
+    let mode = if run_as.is_some() { 0o711 } else { 0o700 };
+    tempfile::Builder::new()
         .prefix("handoff-postgres-")
+        .permissions(Permissions::from_mode(mode))
         .tempdir_in(&parent)
-        .context(|| format!("create a folder in {}", parent.display()))?;
-    if run_as.is_some() {
-        fs::set_permissions(folder.path(), Permissions::from_mode(0o711))
-            .context(|| format!("set the permissions of {}", folder.path().display()))?;
-    }
-    Ok(folder)
+        .context(|| format!("create a folder in {}", parent.display()))
 }

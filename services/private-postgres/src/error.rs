@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::Version;
+use crate::{BINARIES_SETTING, MINIMUM_MAJOR, Version};
 
 /// Why there is no cluster.
 #[derive(Debug, thiserror::Error)]
@@ -10,14 +10,12 @@ use crate::Version;
 pub enum Error {
     /// No usable binaries in any of the places looked at.
     #[error(
-        "no Postgres {minimum} or later was found (looked in {}). Install it (Debian and Ubuntu: \
-         apt-get install postgresql; Fedora: dnf install postgresql-server; macOS: brew install \
-         postgresql) or name the folder of its programs with HANDOFF_POSTGRES_BIN",
+        "no Postgres {MINIMUM_MAJOR} or later was found (looked in {}). Install it (Debian and \
+         Ubuntu: apt-get install postgresql; Fedora: dnf install postgresql-server; macOS: brew \
+         install postgresql@18), or name the folder of its programs with {BINARIES_SETTING}",
         looked.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ")
     )]
     NotFound {
-        /// The oldest major version that will do.
-        minimum: u32,
         /// Every place that was looked at, older versions found there included.
         looked: Vec<PathBuf>,
     },
@@ -31,10 +29,43 @@ pub enum Error {
         reason: String,
     },
 
-    /// Postgres could neither be found nor obtained.
-    #[error("Postgres is missing and could not be obtained: {reason}")]
+    /// Postgres is missing, and no way to obtain it worked.
+    #[error(
+        "Postgres is missing, and could not be obtained: {}. Install Postgres {MINIMUM_MAJOR} or \
+         later, or name the folder of its programs with {BINARIES_SETTING}",
+        attempts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    )]
     NotObtained {
-        /// What was tried, what happened, and what to do by hand.
+        /// What became of each way.
+        attempts: Vec<Error>,
+    },
+
+    /// There is no way to install packages that is known here.
+    #[error("this machine has no package manager that is known here (apt, dnf, apk or brew)")]
+    NoPackageManager,
+
+    /// Packages can be installed, but not by us.
+    #[error("this user may not install packages; who may, runs: {by_hand}")]
+    NotAllowed {
+        /// The command.
+        by_hand: &'static str,
+    },
+
+    /// A package manager failed.
+    #[error("{command} failed: {output}")]
+    PackageManager {
+        /// What was run.
+        command: String,
+        /// The last lines that it printed.
+        output: String,
+    },
+
+    /// A download failed.
+    #[error("the download from {url} failed: {reason}")]
+    Download {
+        /// Where from.
+        url: &'static str,
+        /// What happened.
         reason: String,
     },
 
@@ -58,8 +89,8 @@ pub enum Error {
         cluster.display(),
         dir.display(),
         matching.as_ref().map_or_else(
-            || format!("Install Postgres {found} and name its folder with HANDOFF_POSTGRES_BIN"),
-            |dir| format!("Set HANDOFF_POSTGRES_BIN={}", dir.display()),
+            || format!("Install Postgres {found} and name its folder with {BINARIES_SETTING}"),
+            |dir| format!("Set {BINARIES_SETTING}={}", dir.display()),
         )
     )]
     OtherMajor {
@@ -140,4 +171,11 @@ impl<T, E: Into<io::Error>> Context<T> for Result<T, E> {
             source: source.into(),
         })
     }
+}
+
+/// The last lines of what a program printed.
+pub(crate) fn tail(output: &[u8], lines: usize) -> String {
+    let text = String::from_utf8_lossy(output);
+    let all: Vec<&str> = text.trim_end().lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
 }

@@ -7,6 +7,8 @@
 
 mod binaries;
 mod cluster;
+#[cfg(feature = "download")]
+mod download;
 mod ephemeral;
 mod error;
 mod guard;
@@ -19,4 +21,4 @@ pub use binaries::{BINARIES_SETTING, Binaries, MINIMUM_MAJOR, Version, find_bina
 pub use cluster::{Durability, Listen, Mode, PrivatePostgres, Settings, default_data_dir};
 pub use ephemeral::Ephemeral;
 pub use error::Error;
-pub use obtain::find_or_obtain;
+pub use obtain::{find_or_obtain, obtain};

@@ -2,6 +2,8 @@
 //! it has a Postgres to itself. It keeps nothing.
 
 use std::{
+    error::Error,
+    fs,
     io::{self, IsTerminal},
     os::unix::process::ExitStatusExt,
     path::PathBuf,
@@ -13,9 +15,10 @@ use std::{
 use clap::{Parser, Subcommand};
 use handoff_private_postgres::{BINARIES_SETTING, Ephemeral, find_or_obtain};
 use nix::{
-    sys::signal::{SigSet, Signal, kill},
+    sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use tokio::signal::unix::SignalKind;
 
 /// A throw-away Postgres for the length of one command.
 #[derive(Parser)]
@@ -41,6 +44,10 @@ enum Task {
         #[arg(long, env = BINARIES_SETTING, value_name = "FOLDER")]
         postgres_bin: Option<PathBuf>,
 
+        /// A file of SQL to execute first, in the order given
+        #[arg(long, value_name = "FILE")]
+        load: Vec<PathBuf>,
+
         /// The command and its arguments
         #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
         command: Vec<String>,
@@ -50,10 +57,10 @@ enum Task {
 fn main() -> ExitCode {
     let Task::Run {
         postgres_bin,
+        load,
         command,
     } = Arguments::parse().task;
-    let signals = Signals::take();
-    match run(postgres_bin, &command, &signals) {
+    match run(postgres_bin, &load, &command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("handoff-private-postgres: {}", with_sources(&*error));
@@ -64,21 +71,27 @@ fn main() -> ExitCode {
 
 fn run(
     postgres_bin: Option<PathBuf>,
+    load: &[PathBuf],
     command: &[String],
-    signals: &Signals,
-) -> Result<ExitCode, Box<dyn std::error::Error>> {
+) -> Result<ExitCode, Box<dyn Error>> {
+    let signals = Signals::take()?;
     let binaries = find_or_obtain(postgres_bin.as_deref(), &mut |line| eprintln!("{line}"))?;
     let postgres = Ephemeral::start_with(binaries)?;
+    for file in load {
+        fs::read_to_string(file)
+            .map_err(Box::<dyn Error>::from)
+            .and_then(|sql| Ok(postgres.execute("postgres", &sql)?))
+            .map_err(|error| format!("could not load {}: {error}", file.display()))?;
+    }
     let url = postgres.url("postgres");
-    let mut child = Command::new(&command[0])
-        .args(&command[1..])
-        .env("TEST_DATABASE_URL", &url)
-        .env("DATABASE_URL", &url)
-        .spawn()
+    let status = signals
+        .lend_to(
+            Command::new(&command[0])
+                .args(&command[1..])
+                .env("TEST_DATABASE_URL", &url)
+                .env("DATABASE_URL", &url),
+        )
         .map_err(|error| format!("could not run {}: {error}", command[0]))?;
-    signals.forward_to(Some(child.id()));
-    let status = child.wait()?;
-    signals.forward_to(None);
     Ok(exit_code(status))
 }
 
@@ -99,41 +112,56 @@ struct Signals {
 impl Signals {
     /// Takes the signals over from this moment on. Without a command to pass them on to they end
     /// us at once; whatever was started is then stopped as when we are killed.
-    fn take() -> Self {
-        let mut set = SigSet::empty();
-        for signal in [
-            Signal::SIGHUP,
-            Signal::SIGINT,
-            Signal::SIGQUIT,
-            Signal::SIGTERM,
-        ] {
-            set.add(signal);
-        }
-        // Inherited by every thread, and undone by the standard library in what it spawns.
-        set.thread_block()
-            .expect("only an invalid argument is refused");
+    ///
+    /// Handled, not blocked: a blocked signal would be blocked in everything that we start.
+    fn take() -> io::Result<Self> {
+        let kinds = [
+            (Signal::SIGHUP, SignalKind::hangup()),
+            (Signal::SIGINT, SignalKind::interrupt()),
+            (Signal::SIGQUIT, SignalKind::quit()),
+            (Signal::SIGTERM, SignalKind::terminate()),
+        ];
         let child = Arc::new(Mutex::new(None::<Pid>));
-        let receiver = Arc::clone(&child);
-        // It needs no stop: it sleeps until the process ends.
-        thread::spawn(move || {
-            while let Ok(signal) = set.wait() {
-                let child = *receiver.lock().unwrap_or_else(PoisonError::into_inner);
-                match child {
-                    None => exit(128 + signal as i32),
-                    // The terminal has sent it to the command too.
-                    Some(_) if by_terminal(signal) => {}
-                    Some(child) => {
-                        let _ = kill(child, signal);
-                    }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()?;
+        let in_runtime = runtime.enter();
+        for (signal, kind) in kinds {
+            let mut received = tokio::signal::unix::signal(kind)?;
+            let child = Arc::clone(&child);
+            runtime.spawn(async move {
+                while received.recv().await.is_some() {
+                    let child = *child.lock().unwrap_or_else(PoisonError::into_inner);
+                    pass_on(signal, child);
                 }
-            }
-        });
-        Self { child }
+            });
+        }
+        drop(in_runtime);
+        // It needs no stop: it sleeps until the process ends.
+        thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+        Ok(Self { child })
     }
 
-    fn forward_to(&self, child: Option<u32>) {
-        *self.child.lock().unwrap_or_else(PoisonError::into_inner) =
-            child.map(|id| Pid::from_raw(id as i32));
+    /// Runs the command to its end. From its first moment on it gets our signals.
+    fn lend_to(&self, command: &mut Command) -> io::Result<ExitStatus> {
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = command.spawn()?;
+        *child = Some(Pid::from_raw(running.id() as i32));
+        drop(child);
+        let status = running.wait();
+        *self.child.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        status
+    }
+}
+
+fn pass_on(signal: Signal, child: Option<Pid>) {
+    match child {
+        None => exit(128 + signal as i32),
+        // The terminal has sent it to the command too.
+        Some(_) if by_terminal(signal) => {}
+        Some(child) => {
+            let _ = kill(child, signal);
+        }
     }
 }
 
@@ -143,8 +171,8 @@ fn by_terminal(signal: Signal) -> bool {
 }
 
 /// An error and what it came from, on one line.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(error.source(), |error| error.source());
+fn with_sources(error: &dyn Error) -> String {
+    let sources = std::iter::successors(error.source(), |error| (**error).source());
     sources.fold(error.to_string(), |line, source| {
         format!("{line}: {source}")
     })

@@ -1,4 +1,4 @@
-//! One statement over Postgres' Unix socket: in goes SQL, out comes success or Postgres' refusal.
+//! Statements over Postgres' Unix socket: in goes SQL, out comes success or Postgres' refusal.
 //!
 //! Just enough of the protocol for a cluster that trusts whoever reaches its socket, so that
 //! neither `psql` (not every server package brings it) nor an async driver is needed. It reads no
@@ -16,7 +16,7 @@ use crate::{Error, error::Context};
 /// Version 3.0 of the protocol, as every Postgres since 7.4 speaks it.
 const PROTOCOL: u32 = 3 << 16;
 
-/// Executes one statement.
+/// Executes one or several statements.
 pub(crate) fn execute(socket: &Path, user: &str, database: &str, sql: &str) -> Result<(), Error> {
     let reply = converse(socket, user, database, sql)
         .context(|| format!("talk to Postgres at {}", socket.display()))?;

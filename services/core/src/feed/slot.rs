@@ -534,3 +534,6 @@ pub(crate) enum Taken {
     /// A channel that the stream waits for may have been opened: look first.
     ChannelsCreated,
 }
+
+#[cfg(test)]
+mod simulation;
