@@ -139,6 +139,16 @@ impl EventStream {
         }
     }
 
+    /// The next block, comments and bare IDs included, or how the stream ended.
+    pub async fn block_or_end(&mut self) -> Result<Block, Next> {
+        match self.chunk(Instant::now() + DEADLINE).await {
+            Chunk::Block(block) => Ok(block),
+            Chunk::End => Err(Next::End),
+            Chunk::Broken(error) => Err(Next::Broken(error)),
+            Chunk::Late => panic!("nothing came for {DEADLINE:?}; {}", self.story()),
+        }
+    }
+
     /// Asserts that no event comes for a while, and that the stream stays open.
     pub async fn expect_silence(&mut self, duration: Duration) {
         let end = Instant::now() + duration;
