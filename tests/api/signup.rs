@@ -86,11 +86,15 @@ fn sign_up_from(agent: &Agent, forwarded_for: &str) -> Request {
 #[tokio::test]
 async fn signups_are_limited_per_address_exactly_even_at_once() {
     let relay = TestRelay::builder()
+        .replicas(2)
         .env("HANDOFF_SIGNUPS_PER_HOUR", 3)
         .start()
         .await;
     let nobody = relay.anyone();
-    let answers = at_once(12, |_| sign_up_from(&nobody, "203.0.113.7")).await;
+    let answers = at_once(12, |number| {
+        sign_up_from(&nobody.on(number % 2), "203.0.113.7")
+    })
+    .await;
     assert_eq!(count(&answers, 201), 3);
     let refused: Vec<_> = answers
         .iter()
