@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use harness::{Agent, DEADLINE, EventStream, Method, TestRelay, eventually};
 use serde_json::json;
 use tokio::time::Instant;
@@ -213,4 +214,34 @@ async fn g7_the_limit_of_streams_holds_over_the_fleet() {
         streams.push(eventually("a slot of the dead replica", || try_stream(&there)).await);
     }
     assert!(try_stream(&there).await.is_none(), "a fifth stream");
+}
+
+#[tokio::test]
+async fn g5_a_key_that_is_first_used_while_it_is_revoked_is_not_remembered() {
+    let relay = TestRelay::builder().replicas(2).start().await;
+    let admin = relay.admin();
+    let mut agents = Vec::new();
+    for _ in 0..40 {
+        agents.push(
+            relay
+                .agent("short-lived", json!({"ops": "read"}))
+                .await
+                .on(1),
+        );
+    }
+    let races = agents.iter().map(|agent| {
+        let path = format!("/api/keys/{}", agent.key_hash());
+        let first_uses = (0..4).map(|_| agent.get("/api/me"));
+        let admin = &admin;
+        async move {
+            let (revoked, _) = tokio::join!(admin.delete(path), join_all(first_uses));
+            revoked.expect(204);
+        }
+    });
+    join_all(races).await;
+    // From now on it is refused by the second: this wait is the bound itself.
+    tokio::time::sleep(SOON).await;
+    for agent in &agents {
+        agent.get("/api/me").await.refused(401, "INVALID_API_KEY");
+    }
 }

@@ -1,6 +1,10 @@
 //! Streams that are cut at the worst moments: what was posted meanwhile comes when they resume.
 
-use harness::{Block, TestRelay};
+use std::time::Duration;
+
+use harness::{Block, Method, TestRelay};
+use serde_json::json;
+use tokio::time::sleep;
 
 #[tokio::test]
 async fn g3_a_stream_cut_before_its_first_event_loses_nothing() {
@@ -55,5 +59,41 @@ async fn g3_what_is_posted_after_a_stream_is_open_is_always_delivered() {
             .say("ops", &format!("round {round}"))
             .await;
         assert_eq!(stream.next().await.data, posted);
+    }
+}
+
+#[tokio::test]
+async fn g5_a_stream_that_opens_while_its_key_is_revoked_ends() {
+    let relay = TestRelay::builder()
+        .replicas(2)
+        .through_proxy()
+        .start()
+        .await;
+    let admin = relay.admin();
+    for _ in 0..4 {
+        let agent = relay
+            .agent("short-lived", json!({"ops": "read"}))
+            .await
+            .on(1);
+        let mut known = agent.stream("/api/channels/ops/stream").await;
+        // What the replica asks of Postgres now is answered a second later; what it asks when it
+        // hears of the revocation, on another connection, at once.
+        relay.proxy(1).database.delay(Duration::from_secs(1));
+        let opening = agent.clone();
+        let opening = tokio::spawn(async move {
+            let request = opening.request(Method::GET, "/api/channels/ops/stream");
+            request.try_open().await.unwrap()
+        });
+        sleep(Duration::from_millis(300)).await;
+        relay.proxy(1).database.pass();
+        admin
+            .delete(format!("/api/keys/{}", agent.key_hash()))
+            .await
+            .expect(204);
+        known.ended().await;
+        match opening.await.unwrap() {
+            Ok(mut stream) => assert_eq!(stream.ended().await, []),
+            Err(refusal) => drop(refusal.refused(401, "INVALID_API_KEY")),
+        }
     }
 }
