@@ -20,80 +20,70 @@ use tokio_postgres::{Row, types::ToSql};
 /// planner the partial indexes: on a table that was empty a moment ago they look as good as the
 /// primary key, and would be walked in whole once it has grown.
 pub(crate) const APPEND: &str = "
-    with input as materialized (
-        select item.*
-        from unnest($1::bigint[], $2::oid[], $3::text[], $4::text[], $5::text[], $6::text[],
-                    $7::bigint[], $8::bytea[], $9::text[], $10::bytea[]) with ordinality
-            as item (team_id, sequence, channel, sender, content, mention, thread_id,
-                     key_hash, idempotency_key, body_hash, ord)
-    ),
-    looked_up as materialized (
-        select input.*, channel.channel_id, coalesce(newest.seq, 0) as newest_seq,
-            parent.id as parent_id, earlier.message_id as earlier_id, earlier.same_body,
-            earlier.seq as earlier_seq, earlier.created_at as earlier_at,
-            earlier.reply_count as earlier_replies
-        from input
-        left join lateral (
-            select c.id as channel_id
-            from channels c
-            where c.team_id = input.team_id and c.name = input.channel and c.deleted_id is null
-            limit 1
-        ) channel on true
-        left join lateral (
-            select m.seq
-            from messages m
-            where m.team_id = input.team_id and m.channel_id = channel.channel_id
-            order by m.id desc
-            limit 1
-        ) newest on true
-        left join lateral (
-            select m.id
-            from messages m
-            where m.team_id = input.team_id and m.channel_id = channel.channel_id
-                and m.id = input.thread_id and coalesce(m.deleted_id, 0) = 0
-            limit 1
-        ) parent on true
-        left join lateral (
-            select i.channel_id, i.message_id, i.body_hash = input.body_hash as same_body
-            from idempotency i
-            where i.team_id = input.team_id and i.key_hash = input.key_hash
-                and i.idempotency_key = input.idempotency_key
-            limit 1
-        ) retried on true
-        left join lateral (
-            select m.id as message_id, retried.same_body, m.seq, m.created_at, m.reply_count
-            from messages m
-            where m.team_id = input.team_id and m.channel_id = retried.channel_id
-                and m.id = retried.message_id
-            limit 1
-        ) earlier on true
-    ),
-    decided as materialized (
-        select looked_up.*,
-            case
-                when earlier_id is not null and same_body then 3
-                when earlier_id is not null then 4
-                -- Not 1: a reply that is refused must not open its channel.
-                when channel_id is null and thread_id is not null then 2
-                when channel_id is null then 1
-                when thread_id is not null and parent_id is null then 2
-                else 0
-            end::smallint as outcome
-        from looked_up
-    ),
-    numbered as materialized (
-        select decided.*,
-            newest_seq + row_number() over (
-                partition by team_id, channel_id, outcome order by ord
-            ) as seq
-        from decided
-        order by ord
-    ),
-    drawn as materialized (
+    with drawn as materialized (
         select numbered.*,
             case when outcome = 0 then nextval(sequence::regclass) end as id,
             clock_timestamp() as created_at
-        from numbered
+        from (
+            select decided.*,
+                newest_seq + row_number() over (
+                    partition by team_id, channel_id, outcome order by ord
+                ) as seq
+            from (
+                select input.*, channel.channel_id, coalesce(newest.seq, 0) as newest_seq,
+                    earlier.message_id as earlier_id, earlier.seq as earlier_seq,
+                    earlier.created_at as earlier_at, earlier.reply_count as earlier_replies,
+                    case
+                        when earlier.message_id is not null and retried.same_body then 3
+                        when earlier.message_id is not null then 4
+                        -- Not 1: a reply that is refused must not open its channel.
+                        when channel.channel_id is null and thread_id is not null then 2
+                        when channel.channel_id is null then 1
+                        when thread_id is not null and parent.id is null then 2
+                        else 0
+                    end::smallint as outcome
+                from unnest($1::bigint[], $2::oid[], $3::text[], $4::text[], $5::text[],
+                        $6::text[], $7::bigint[], $8::bytea[], $9::text[], $10::bytea[])
+                    with ordinality as input (team_id, sequence, channel, sender, content, mention,
+                        thread_id, key_hash, idempotency_key, body_hash, ord)
+                left join lateral (
+                    select c.id as channel_id
+                    from channels c
+                    where c.team_id = input.team_id and c.name = input.channel
+                        and c.deleted_id is null
+                    limit 1
+                ) channel on true
+                left join lateral (
+                    select m.seq
+                    from messages m
+                    where m.team_id = input.team_id and m.channel_id = channel.channel_id
+                    order by m.id desc
+                    limit 1
+                ) newest on true
+                left join lateral (
+                    select m.id
+                    from messages m
+                    where m.team_id = input.team_id and m.channel_id = channel.channel_id
+                        and m.id = input.thread_id and coalesce(m.deleted_id, 0) = 0
+                    limit 1
+                ) parent on true
+                left join lateral (
+                    select i.channel_id, i.message_id, i.body_hash = input.body_hash as same_body
+                    from idempotency i
+                    where i.team_id = input.team_id and i.key_hash = input.key_hash
+                        and i.idempotency_key = input.idempotency_key
+                    limit 1
+                ) retried on true
+                left join lateral (
+                    select m.id as message_id, m.seq, m.created_at, m.reply_count
+                    from messages m
+                    where m.team_id = input.team_id and m.channel_id = retried.channel_id
+                        and m.id = retried.message_id
+                    limit 1
+                ) earlier on true
+            ) decided
+            order by ord
+        ) numbered
     ),
     appended as (
         insert into messages
