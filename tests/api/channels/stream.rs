@@ -239,8 +239,8 @@ async fn there_is_one_event_a_message_and_nothing_else() {
         .expect(204);
     let refused = admin.post(messages("ops"), json!({"content": ""})).await;
     refused.refused(400, "MISSING_FIELDS");
-    assert_eq!(stream.next().await.data, parent);
-    assert_eq!(stream.next().await.data, answer);
+    assert_eq!(stream.next().await.id, id(&parent));
+    assert_eq!(stream.next().await.id, id(&answer));
     stream.stays_silent().await;
 }
 

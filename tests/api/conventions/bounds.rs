@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use harness::{Method, TestRelay};
 use serde_json::json;
 
-use crate::fixtures::{messages, page, text};
+use crate::fixtures::{messages, page, raw, text};
+use crate::routes::{ROUTES, Scene, answer};
 
 #[tokio::test]
 async fn long_heads_are_served_or_refused_and_never_harm() {
@@ -136,4 +137,114 @@ async fn refusals_reveal_nothing_of_the_inside() {
             assert!(!body.contains(word), "{word} in {body}");
         }
     }
+}
+
+/// Values that fit nowhere, percent-encoded.
+const GARBAGE: &[&str] = &[
+    "%00",
+    "%FF%FE",
+    "%",
+    "..",
+    "%2E%2E%2F",
+    "-1",
+    "9223372036854775807",
+    "9223372036854775808",
+    "%F0%9F%A6%80",
+    "'%3B%20drop%20table%20messages%3B%20--",
+    "%7B%22a%22%3A1%7D",
+    "*",
+    "null",
+    "%0D%0AX-Injected%3A%20yes",
+];
+
+#[tokio::test]
+async fn no_input_is_answered_500() {
+    let relay = TestRelay::new().await;
+    let admin = relay.admin();
+    let parameters = [
+        "after_id",
+        "limit",
+        "mention",
+        "sender",
+        "thread_id",
+        "key",
+        "channel",
+        "channels",
+        "result",
+        "last_event_id",
+    ];
+    for route in ROUTES {
+        for garbage in GARBAGE {
+            let one = (*garbage).to_owned();
+            let other = Scene::imaginary("ops");
+            let scenes = [
+                Scene {
+                    channel: one.clone(),
+                    ..Scene::imaginary("ops")
+                },
+                Scene {
+                    message: one.clone(),
+                    key_hash: one.clone(),
+                    key: one.clone(),
+                    channel: other.channel.clone(),
+                },
+            ];
+            let mut requests: Vec<_> = scenes
+                .iter()
+                .map(|scene| route.request(&admin, scene))
+                .collect();
+            let joint = if route.path.contains('?') { '&' } else { '?' };
+            for parameter in parameters {
+                let path = format!("{}{joint}{parameter}={garbage}", route.path_in(&other));
+                requests.push(route.request_to(&admin, &path, &other));
+            }
+            for header in ["last-event-id", "idempotency-key", "x-forwarded-for"] {
+                requests.push(route.request(&admin, &other).header(header, garbage));
+            }
+            requests.push(route.request(&admin, &other).body(one.clone()));
+            requests.push(
+                route
+                    .request(&admin, &other)
+                    .body(format!("{{\"name\":\"{garbage}\"}}")),
+            );
+            for request in requests {
+                let (status, refused) = answer(request).await;
+                assert!(status < 500, "{refused:?}");
+                let headers = refused.as_ref().map(|refused| refused.headers());
+                assert!(headers.is_none_or(|headers| !headers.contains_key("x-injected")));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_arrives_though_its_request_had_a_long_body() {
+    let relay = TestRelay::new().await;
+    let nobody = relay.anyone();
+    let body = vec![b'x'; 1 << 20];
+    for _ in 0..5 {
+        raw(&nobody, "POST", &messages("ops"), &body)
+            .await
+            .refused(401, "MISSING_API_KEY");
+        raw(&nobody, "POST", "/api/nowhere", &body)
+            .await
+            .refused(404, "NOT_FOUND");
+        raw(&nobody, "PATCH", "/api/keys", &body)
+            .await
+            .refused(405, "METHOD_NOT_ALLOWED");
+        let path = messages("-");
+        raw(&relay.admin(), "POST", &path, &body)
+            .await
+            .refused(400, "INVALID_CHANNEL_NAME");
+    }
+}
+
+#[tokio::test]
+async fn who_asks_before_sending_a_body_is_refused_at_once() {
+    let relay = TestRelay::new().await;
+    // The body never comes; without an answer the harness would wait in vain.
+    let request = "POST /api/channels/ops/messages HTTP/1.1\r\nHost: relay\r\n\
+                   Connection: close\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n";
+    let answer = relay.replica(0).raw(request).await;
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
 }

@@ -108,3 +108,22 @@ async fn an_expiry_is_a_time_to_come() {
     let back = OffsetDateTime::parse(text(&made, "expires_at"), &Rfc3339).unwrap();
     assert_eq!((back, back.offset()), (there, UtcOffset::UTC));
 }
+
+#[tokio::test]
+async fn a_key_that_expires_is_no_last_admin() {
+    let relay = TestRelay::new().await;
+    let admin = relay.admin();
+    let body = json!({"sender_name": "bob", "expires_at": in_seconds(3_600)});
+    let made = admin.post("/api/keys", body).await.expect(201);
+    let bob = admin.with_key(text(&made, "api_key"));
+    bob.get("/api/audit").await.expect(200);
+    let path = format!("/api/keys/{}", admin.key_hash());
+    bob.delete(&path).await.refused(409, "LAST_ADMIN");
+    bob.put(format!("{path}/permissions"), json!({"permissions": {}}))
+        .await
+        .refused(409, "LAST_ADMIN");
+    // It may go itself, though.
+    bob.delete(format!("/api/keys/{}", bob.key_hash()))
+        .await
+        .expect(204);
+}
