@@ -395,12 +395,7 @@ async fn read_page(
     if let Some(thread_id) = &thread_id {
         params.push(thread_id);
     }
-    let rows = data
-        .run(async |client| {
-            let statement = client.prepare_cached(&sql).await?;
-            client.query(&statement, &params).await
-        })
-        .await?;
+    let rows = data.query(&sql, &params).await?;
     rows.iter().map(from_row).collect()
 }
 
@@ -454,12 +449,7 @@ impl Store {
         let one_more = limit.get() as i64 + 1;
         let rows = self
             .data
-            .run(async |client| {
-                let statement = client.prepare_cached(UNREAD).await?;
-                client
-                    .query(&statement, &[&team, &channel, &sender, &one_more])
-                    .await
-            })
+            .query(UNREAD, &[&team, &channel, &sender, &one_more])
             .await?;
         let cursor = match rows.first() {
             Some(row) => Id::from_serial(row.try_get("last_read_id")?),
@@ -485,14 +475,8 @@ impl Store {
         id: Id,
     ) -> Result<Option<Message>> {
         let (team, channel, id) = (team.serial(), channel.as_str(), id.serial());
-        let row = self
-            .data
-            .run(async |client| {
-                let statement = client.prepare_cached(FIND).await?;
-                client.query_opt(&statement, &[&team, &channel, &id]).await
-            })
-            .await?;
-        row.as_ref().map(from_row).transpose()
+        let rows = self.data.query(FIND, &[&team, &channel, &id]).await?;
+        rows.first().map(from_row).transpose()
     }
 
     /// Reads a page over several channels of a team in `(after, up_to]`, oldest first.
@@ -508,12 +492,7 @@ impl Store {
         let team = team.serial();
         let rows = self
             .data
-            .run(async |client| {
-                let statement = client.prepare_cached(STREAM_PAGE).await?;
-                client
-                    .query(&statement, &[&team, &ids, &after, &up_to, &limit])
-                    .await
-            })
+            .query(STREAM_PAGE, &[&team, &ids, &after, &up_to, &limit])
             .await?;
         rows.iter().map(from_row).collect()
     }
