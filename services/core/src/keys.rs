@@ -163,8 +163,10 @@ impl Relay {
             Ok(row) => row.map(|row| row.permissions),
             Err(_) => None,
         };
+        // One that is not remembered is dropped too: a look-up that began before the change may be
+        // about to remember it.
         let known = self.keys.peek(&hash);
-        if known.is_some_and(|known| Some(&known.row.permissions) != permissions.as_ref()) {
+        if known.is_none_or(|known| Some(&known.row.permissions) != permissions.as_ref()) {
             self.keys.drop_key(&hash);
         }
         self.open_streams

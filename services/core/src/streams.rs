@@ -173,6 +173,26 @@ impl Relay {
             1 => 0,
             _ => self.store.streams_elsewhere(key.hash).await?,
         };
+        let slot = self.count_stream(caller, elsewhere)?;
+        // Whoever was told of a change after this key was checked and before now found no stream
+        // to end.
+        let stands = match self.keys.get(&key.hash) {
+            Some(stands) => Some(stands),
+            None => self.load_key(key.hash).await?,
+        };
+        let permissions = stands.map(|stands| stands.row.permissions.clone());
+        self.open_streams
+            .end_streams_unless(&key.hash, permissions.as_ref());
+        Ok(slot)
+    }
+
+    /// Takes a place under the key's limit, beside its streams on other replicas.
+    fn count_stream(
+        self: &Arc<Self>,
+        caller: &Caller,
+        elsewhere: usize,
+    ) -> Result<Arc<StreamSlot>> {
+        let key = &caller.key.row;
         let limit = self.config.streams_per_key as usize;
         let mut keys = self.open_streams.keys();
         let known = keys

@@ -107,10 +107,9 @@ impl Binaries {
                 "it holds Postgres {version}, and Handoff needs {MINIMUM_MAJOR} or later"
             )));
         }
-        Ok(Self {
-            dir: dir.to_owned(),
-            version,
-        })
+        // They are started from another folder.
+        let dir = std::path::absolute(dir).map_err(|error| bad(error.to_string()))?;
+        Ok(Self { dir, version })
     }
 }
 

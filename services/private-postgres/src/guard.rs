@@ -9,10 +9,10 @@
 //! not do: it fires when the *thread* that spawned ends.)
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, PipeWriter, Write},
     os::unix::process::CommandExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -65,6 +65,7 @@ pub(crate) struct Guard {
     /// Always there; an option only because dropping has to close it before it waits.
     pipe: Option<PipeWriter>,
     shell: Child,
+    remove: Vec<PathBuf>,
 }
 
 impl Guard {
@@ -88,6 +89,7 @@ impl Guard {
         Ok(Self {
             pipe: Some(writer),
             shell,
+            remove: remove.iter().map(|folder| folder.to_path_buf()).collect(),
         })
     }
 
@@ -138,7 +140,11 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         drop(self.pipe.take());
-        wait(&mut self.shell, Duration::from_secs(60)).ok();
+        let _ = wait(&mut self.shell, Duration::from_secs(60));
+        // Its work, unless somebody killed it.
+        for folder in &self.remove {
+            let _ = fs::remove_dir_all(folder);
+        }
     }
 }
 

@@ -238,6 +238,17 @@ fn a_termination_is_passed_on() {
 }
 
 #[test]
+fn a_folder_of_programs_may_be_given_relative_to_ours() {
+    let temp = folder();
+    let output = program(&temp)
+        .current_dir(support::binaries().dir)
+        .args(["run", "--postgres-bin", ".", "--", "/bin/echo", "it ran"])
+        .output()
+        .unwrap();
+    assert_eq!(output.stdout, b"it ran\n", "{output:?}");
+}
+
+#[test]
 fn what_is_missing_is_said_plainly() {
     let temp = folder();
     let run = |folder: &Path| {

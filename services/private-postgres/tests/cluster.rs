@@ -4,12 +4,13 @@
 
 use std::{
     fs,
+    io::{self, BufRead, BufReader},
     os::unix::{
         fs::{MetadataExt, PermissionsExt},
         process::CommandExt,
     },
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use handoff_private_postgres::{
@@ -56,6 +57,48 @@ fn state_is_kept_between_runs() {
     postgres.create_database_if_missing("relay").unwrap();
     let words = query(&postgres.url("relay"), "select words from kept");
     assert_eq!(words.as_deref(), Some("still here"));
+}
+
+/// What `an_owner_that_is_killed_loses_nothing` runs as a process of its own: a durable cluster
+/// in the folder given, until it is killed.
+#[test]
+#[ignore = "only a part of another test"]
+fn owner() {
+    let Some(folder) = std::env::var_os(OWNED) else {
+        return;
+    };
+    let postgres = start_durable(Path::new(&folder));
+    query(&postgres.url("postgres"), "create table kept as select 1");
+    println!("{}", postgres.pid().unwrap());
+    // Until the other test is gone too, should it fail.
+    io::stdin().read_line(&mut String::new()).unwrap();
+}
+
+/// The variable that names the folder for `owner`.
+const OWNED: &str = "HANDOFF_TEST_OWNED";
+
+#[test]
+fn an_owner_that_is_killed_loses_nothing() {
+    let folder = folder();
+    let mut owner = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "owner", "--nocapture"])
+        .env(OWNED, folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(owner.stdout.take().unwrap()).lines();
+    let pid: i32 = lines
+        .map_while(Result::ok)
+        .find_map(|line| line.parse().ok())
+        .unwrap();
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    // Without waiting for the guard: whoever comes next does that.
+    let postgres = start_durable(folder.path());
+    assert!(!lives(pid));
+    let kept = query(&postgres.url("postgres"), "select count(*) from kept");
+    assert_eq!(kept.as_deref(), Some("1"));
 }
 
 #[test]

@@ -94,7 +94,7 @@ async fn start_postgres(
             .with_context(|| format!("the folder {} can't be made", data_dir.display()))?;
         let mut report = |step: &str| eprintln!("{step}");
         let binaries = find_or_obtain(bin.as_deref(), &mut report)?;
-        let postgres = PrivatePostgres::start(&Settings::new(data_dir.join("postgres"), binaries))?;
+        let postgres = PrivatePostgres::start(&Settings::new(&data_dir, binaries))?;
         postgres.create_database_if_missing(DATABASE)?;
         Ok(postgres)
     };

@@ -22,7 +22,7 @@ use handoff_protocol::{
     ChannelName, ErrorCode, Id, Invalid, StatusKey,
     keys::{API_KEY_PREFIX, KeyHash},
 };
-use http::{HeaderName, HeaderValue, StatusCode, request::Parts};
+use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
 use http_body_util::BodyExt;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
@@ -41,6 +41,8 @@ pub(crate) const BODY_MAX: usize = 256 << 10;
 const BODY_DRAIN_MAX: usize = 1 << 20;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the rest of a refused request's body may take.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -73,8 +75,7 @@ pub(crate) enum Needs {
 pub(crate) struct ApiRequest {
     pub(crate) app: Arc<App>,
     pub(crate) parts: Parts,
-    /// Behind a lock that is never waited for: a body can't be shared between threads as it is.
-    body: Mutex<Body>,
+    body: UnreadBody,
     /// None on routes that need no key.
     caller: Option<Caller>,
 }
@@ -92,19 +93,25 @@ where
 {
     let (parts, body) = request.into_parts();
     let request_id = RequestId::of(&parts);
+    // Who asks before sending a body is answered at once.
+    let body_comes = !parts.headers.contains_key(header::EXPECT);
+    let body = UnreadBody::new(body);
     let mut spent = None;
     let outcome = match admit(&app, &parts, needs, &mut spent).await {
         Ok(caller) => {
             handler(ApiRequest {
                 app,
                 parts,
-                body: Mutex::new(body),
+                body: body.clone(),
                 caller,
             })
             .await
         }
         Err(error) => Err(error),
     };
+    if outcome.is_err() && body_comes {
+        body.drain().await;
+    }
     let mut response = outcome.unwrap_or_else(|error| refusal(&error, request_id.as_str()));
     let headers = response.headers_mut();
     if let Some(Spent {
@@ -116,6 +123,36 @@ where
     }
     headers.insert(REQUEST_ID, request_id.0);
     response
+}
+
+/// What a request brings, until it is read: the handler reads it, or the door drops it.
+#[derive(Clone)]
+struct UnreadBody(Arc<Mutex<Body>>);
+
+impl UnreadBody {
+    fn new(body: Body) -> Self {
+        Self(Arc::new(Mutex::new(body)))
+    }
+
+    /// The body, the first time.
+    fn take(&self) -> Body {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads and drops the body of a refused request: a client that is still sending when the
+    /// connection is closed never sees the answer.
+    async fn drain(&self) {
+        let mut body = self.take();
+        let read = async {
+            let mut length = 0;
+            while length <= BODY_DRAIN_MAX
+                && let Some(Ok(frame)) = body.frame().await
+            {
+                length += frame.data_ref().map_or(0, Bytes::len);
+            }
+        };
+        let _ = tokio::time::timeout(DRAIN_TIMEOUT, read).await;
+    }
 }
 
 /// Names a request in the log and in its answer: as the client or a proxy named it, else anew.
@@ -346,9 +383,7 @@ impl ApiRequest {
 
     /// Reads the body, which holds one JSON object.
     pub(crate) async fn json<T: DeserializeOwned>(&mut self) -> Result<T> {
-        let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let body = std::mem::take(body);
-        let read = tokio::time::timeout(BODY_TIMEOUT, read_body(body)).await;
+        let read = tokio::time::timeout(BODY_TIMEOUT, read_body(self.body.take())).await;
         let body = read.unwrap_or_else(|_| Err(invalid_json("The body did not arrive in time")))?;
         let not_text = |_| Invalid::new(ErrorCode::InvalidContent, "The body is not UTF-8");
         let text = std::str::from_utf8(&body).map_err(not_text)?;

@@ -142,8 +142,12 @@ pub fn routes() -> Vec<Route> {
 
 /// The routes as a service.
 pub(crate) fn router(app: Arc<App>) -> Router {
+    // A status entry may be called `changes`: the path of the history would hide its deletion.
+    let changes = "/api/channels/{channel}/status/changes";
+    let delete_changes = route(Method::DELETE, changes, Needs::Key, statuses::delete_status);
     routes()
         .into_iter()
+        .chain([delete_changes])
         .fold(Router::new(), |router, route| {
             router.route(route.path, route.answer)
         })

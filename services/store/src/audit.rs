@@ -50,22 +50,17 @@ impl Store {
     pub async fn list_audit(&self, team: TeamId, page: PageRequest) -> Result<Page<AuditEntry>> {
         let team = team.serial();
         let limit = page.limit.get() as i64;
-        let rows = self
-            .data
-            .run(async |client| match page.after {
-                Some(after) => {
-                    let statement = client.prepare_cached(AFTER).await?;
-                    let (after, one_more) = (after.serial(), limit + 1);
-                    client.query(&statement, &[&team, &after, &one_more]).await
-                }
-                None => {
-                    let statement = client.prepare_cached(NEWEST).await?;
-                    let mut rows = client.query(&statement, &[&team, &limit]).await?;
-                    rows.reverse();
-                    Ok(rows)
-                }
-            })
-            .await?;
+        let rows = match page.after {
+            Some(after) => {
+                let (after, one_more) = (after.serial(), limit + 1);
+                self.data.query(AFTER, &[&team, &after, &one_more]).await?
+            }
+            None => {
+                let mut rows = self.data.query(NEWEST, &[&team, &limit]).await?;
+                rows.reverse();
+                rows
+            }
+        };
         let entries = rows.iter().map(from_row).collect::<Result<Vec<_>>>()?;
         Ok(Page::from_one_more(entries, page.limit))
     }

@@ -125,13 +125,7 @@ impl Store {
         names: Option<&[&str]>,
     ) -> Result<Vec<Channel>> {
         let team = team.serial();
-        let rows = self
-            .data
-            .run(async |client| {
-                let statement = client.prepare_cached(LIST).await?;
-                client.query(&statement, &[&team, &names]).await
-            })
-            .await?;
+        let rows = self.data.query(LIST, &[&team, &names]).await?;
         rows.iter().map(from_row).collect()
     }
 
@@ -142,14 +136,9 @@ impl Store {
         name: &ChannelName,
     ) -> Result<Option<(ChannelId, Channel)>> {
         let (team, name) = (team.serial(), name.as_str());
-        let row = self
-            .data
-            .run(async |client| {
-                let statement = client.prepare_cached(FIND).await?;
-                client.query_opt(&statement, &[&team, &name]).await
-            })
-            .await?;
-        row.map(|row| Ok((ChannelId(row.try_get("id")?), from_row(&row)?)))
+        let rows = self.data.query(FIND, &[&team, &name]).await?;
+        let row = rows.first();
+        row.map(|row| Ok((ChannelId(row.try_get("id")?), from_row(row)?)))
             .transpose()
     }
 
@@ -161,13 +150,7 @@ impl Store {
     ) -> Result<Vec<(ChannelId, ChannelName)>> {
         let names: Vec<&str> = names.iter().map(ChannelName::as_str).collect();
         let team = team.serial();
-        let rows = self
-            .data
-            .run(async |client| {
-                let statement = client.prepare_cached(RESOLVE).await?;
-                client.query(&statement, &[&team, &names]).await
-            })
-            .await?;
+        let rows = self.data.query(RESOLVE, &[&team, &names]).await?;
         rows.iter()
             .map(|row| {
                 let name = ChannelName::from_row(row.try_get("name")?);
@@ -180,13 +163,7 @@ impl Store {
     pub async fn any_channel_deleted(&self, team: TeamId, channels: &[ChannelId]) -> Result<bool> {
         let ids: Vec<i64> = channels.iter().map(|channel| channel.0).collect();
         let team = team.serial();
-        let rows = self
-            .data
-            .run(async |client| {
-                let statement = client.prepare_cached(DELETED).await?;
-                client.query(&statement, &[&team, &ids]).await
-            })
-            .await?;
+        let rows = self.data.query(DELETED, &[&team, &ids]).await?;
         Ok(!rows.is_empty())
     }
 }

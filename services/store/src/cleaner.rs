@@ -28,7 +28,8 @@ fn remove_rows(table: &str, key: &str) -> String {
     )
 }
 
-/// Mentions and idempotency keys go before their messages: they are found through them.
+/// Mentions go before their messages: they are found through them. Idempotency keys stay until they
+/// expire; a post under one whose message is gone takes it over.
 const REMOVE_MENTIONS: &str = "
     delete from mentions n
     using (
@@ -38,7 +39,7 @@ const REMOVE_MENTIONS: &str = "
             from messages
             where team_id = $1 and channel_id = $2
             limit 1000
-        ) some
+        ) emptied
         where name is not null
     ) gone
     where n.team_id = $1 and n.channel_id = $2 and n.name = gone.name and n.id = gone.id";

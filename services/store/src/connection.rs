@@ -4,7 +4,7 @@ use crate::{DatabaseUrl, Error, READ_TIMEOUT, Result, StoreConfig};
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
 use futures_util::future::poll_fn;
 use std::time::Duration;
-use tokio_postgres::{AsyncMessage, Client};
+use tokio_postgres::{AsyncMessage, Client, Row, types::ToSql};
 
 /// Settings that keep every statement on its index, whatever the statistics say of a table that
 /// was empty a moment ago: a cached plan must not turn into a scan while the table grows.
@@ -64,12 +64,27 @@ impl DataPlane {
         let borrowed = client.0.as_ref().ok_or(Error::Overloaded)?;
         let answer = tokio::time::timeout(READ_TIMEOUT, statements(borrowed)).await;
         match answer {
-            Ok(answer) => {
+            Ok(Ok(answer)) => {
                 client.give_back();
-                Ok(answer?)
+                Ok(answer)
             }
+            // It may have been inside a transaction, which nobody else must find open.
+            Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(Error::unavailable("no answer in time")),
         }
+    }
+
+    /// Runs one statement, prepared on first use.
+    pub(crate) async fn query(
+        &self,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>> {
+        self.run(async |client| {
+            let statement = client.prepare_cached(sql).await?;
+            client.query(&statement, params).await
+        })
+        .await
     }
 
     pub(crate) fn close(&self) {

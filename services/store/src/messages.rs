@@ -68,6 +68,7 @@ pub(crate) fn append_statement(parts: AppendParts) -> String {
                 ) parent on true",
         "",
     );
+    // Before the missing channel: a reply that is refused must not open it.
     let parent_missing = either(
         parts.replies,
         "
@@ -171,8 +172,8 @@ pub(crate) fn append_statement(parts: AppendParts) -> String {
             select decided.*, {seq} as seq
             from (
                 select placed.*, {earlier_columns},
-                    case{earlier_found}
-                        when placed.channel_id is null then 1{parent_missing}
+                    case{earlier_found}{parent_missing}
+                        when placed.channel_id is null then 1
                         else 0
                     end::smallint as outcome
                 from (
@@ -501,12 +502,7 @@ async fn read_page(
     if let Some(thread_id) = &thread_id {
         params.push(thread_id);
     }
-    let rows = data
-        .run(async |client| {
-            let statement = client.prepare_cached(&sql).await?;
-            client.query(&statement, &params).await
-        })
-        .await?;
+    let rows = data.query(&sql, &params).await?;
     rows.iter().map(from_row).collect()
 }
 
@@ -560,12 +556,7 @@ impl Store {
         let one_more = limit.get() as i64 + 1;
         let rows = self
             .data
-            .run(async |client| {
-                let statement = client.prepare_cached(UNREAD).await?;
-                client
-                    .query(&statement, &[&team, &channel, &sender, &one_more])
-                    .await
-            })
+            .query(UNREAD, &[&team, &channel, &sender, &one_more])
             .await?;
         let cursor = match rows.first() {
             Some(row) => Id::from_serial(row.try_get("last_read_id")?),
@@ -591,14 +582,8 @@ impl Store {
         id: Id,
     ) -> Result<Option<Message>> {
         let (team, channel, id) = (team.serial(), channel.as_str(), id.serial());
-        let row = self
-            .data
-            .run(async |client| {
-                let statement = client.prepare_cached(FIND).await?;
-                client.query_opt(&statement, &[&team, &channel, &id]).await
-            })
-            .await?;
-        row.as_ref().map(from_row).transpose()
+        let rows = self.data.query(FIND, &[&team, &channel, &id]).await?;
+        rows.first().map(from_row).transpose()
     }
 
     /// Reads a page over several channels of a team in `(after, up_to]`, oldest first.
@@ -614,12 +599,7 @@ impl Store {
         let team = team.serial();
         let rows = self
             .data
-            .run(async |client| {
-                let statement = client.prepare_cached(STREAM_PAGE).await?;
-                client
-                    .query(&statement, &[&team, &ids, &after, &up_to, &limit])
-                    .await
-            })
+            .query(STREAM_PAGE, &[&team, &ids, &after, &up_to, &limit])
             .await?;
         rows.iter().map(from_row).collect()
     }

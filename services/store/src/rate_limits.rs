@@ -61,12 +61,7 @@ impl Store {
         let window_ms = window.as_secs_f64() * 1_000.0;
         let rows = self
             .data
-            .run(async |client| {
-                let statement = client.prepare_cached(TAKE).await?;
-                client
-                    .query(&statement, &[&buckets, &amounts, &limit, &window_ms])
-                    .await
-            })
+            .query(TAKE, &[&buckets, &amounts, &limit, &window_ms])
             .await?;
         rows.iter()
             .map(|row| {

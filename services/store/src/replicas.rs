@@ -99,16 +99,11 @@ impl Store {
     /// How many streams of this key the other replicas hold open, as of their last heartbeat.
     pub async fn streams_elsewhere(&self, key: KeyHash) -> Result<usize> {
         let replica = self.replica.0;
-        let streams: i64 = self
+        let rows = self
             .data
-            .run(async |client| {
-                let statement = client.prepare_cached(STREAMS_ELSEWHERE).await?;
-                client
-                    .query_one(&statement, &[&&key.0[..], &replica])
-                    .await?
-                    .try_get(0)
-            })
+            .query(STREAMS_ELSEWHERE, &[&&key.0[..], &replica])
             .await?;
+        let streams: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
         Ok(streams.max(0) as usize)
     }
 }

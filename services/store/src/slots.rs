@@ -62,17 +62,8 @@ pub(crate) async fn check_sequences(data: &DataPlane) -> Result<()> {
 impl Store {
     /// The last ID drawn in each slot, decided or not.
     pub async fn last_values(&self) -> Result<Vec<i64>> {
-        self.data
-            .run(async |client| {
-                let statement = client.prepare_cached(LAST_VALUES).await?;
-                client
-                    .query(&statement, &[])
-                    .await?
-                    .iter()
-                    .map(|row| row.try_get(0))
-                    .collect()
-            })
-            .await
+        let rows = self.data.query(LAST_VALUES, &[]).await?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 
     /// The last ID drawn in a slot such that it and all before it are decided: visible to every

@@ -154,13 +154,7 @@ impl Store {
         key: Option<&str>,
     ) -> Result<Vec<Status>> {
         let team = team.serial();
-        let rows = self
-            .data
-            .run(async |client| {
-                let statement = client.prepare_cached(LIST).await?;
-                client.query(&statement, &[&team, &channels, &key]).await
-            })
-            .await?;
+        let rows = self.data.query(LIST, &[&team, &channels, &key]).await?;
         rows.iter().map(entry_from_row).collect()
     }
 
@@ -173,22 +167,19 @@ impl Store {
     ) -> Result<Page<StatusChange>> {
         let (team, name) = (team.serial(), channel.as_str());
         let limit = page.limit.get() as i64;
-        let rows = self
-            .data
-            .run(async |client| match page.after {
-                Some(after) => {
-                    let statement = client.prepare_cached(CHANGES_AFTER).await?;
-                    let (after, one_more) = (after.serial(), limit + 1);
-                    client
-                        .query(&statement, &[&team, &name, &after, &one_more])
-                        .await
-                }
-                None => {
-                    let statement = client.prepare_cached(NEWEST_CHANGES).await?;
-                    client.query(&statement, &[&team, &name, &limit]).await
-                }
-            })
-            .await?;
+        let rows = match page.after {
+            Some(after) => {
+                let (after, one_more) = (after.serial(), limit + 1);
+                self.data
+                    .query(CHANGES_AFTER, &[&team, &name, &after, &one_more])
+                    .await?
+            }
+            None => {
+                self.data
+                    .query(NEWEST_CHANGES, &[&team, &name, &limit])
+                    .await?
+            }
+        };
         let changes = rows
             .iter()
             .map(|row| change_from_row(channel, row))

@@ -120,11 +120,13 @@ impl LaneSession {
         groups.posts.outcomes(&posted, &limited, &mut committed)?;
         groups.acks.outcomes(&acked, &mut committed)?;
         groups.statuses.outcomes(&set, &limited, &mut committed)?;
-        groups.status_deletions.outcomes(&unset, &mut committed)?;
+        groups.status_deletions.deletions(&unset, &mut committed)?;
         groups
             .message_deletions
-            .outcomes(&deleted, &mut committed)?;
-        groups.channel_deletions.outcomes(&closed, &mut committed)?;
+            .deletions(&deleted, &mut committed)?;
+        groups
+            .channel_deletions
+            .deletions(&closed, &mut committed)?;
         groups.denials.outcomes(&denied, &mut committed)?;
         Ok(committed)
     }
@@ -599,64 +601,71 @@ impl Group<'_, super::SetStatus> {
     }
 }
 
-impl Group<'_, super::DeleteStatus> {
-    fn outcomes(&self, rows: &[Row], committed: &mut Committed) -> Result<()> {
-        for row in rows {
-            let (place, status) = self.of(row)?;
-            let id: Option<i64> = row.try_get("id")?;
-            if let Some(id) = id {
-                let channel = Some(ChannelId(row.try_get("channel_id")?));
-                let kind = EventKind::Unstreamed;
-                committed.events.push(Event {
-                    team: status.team,
-                    channel,
-                    id,
-                    kind,
-                });
-            }
-            committed.outcomes[place] = Some(Outcome::DeleteStatus(id.is_some()));
-        }
-        Ok(())
+/// A deletion: its row holds an ID if there was something to delete.
+trait Deletion {
+    fn team(&self) -> TeamId;
+    fn event(&self) -> EventKind;
+    fn outcome(deleted: bool) -> Outcome;
+}
+
+impl Deletion for super::DeleteStatus {
+    fn team(&self) -> TeamId {
+        self.team
+    }
+
+    fn event(&self) -> EventKind {
+        EventKind::Unstreamed
+    }
+
+    fn outcome(deleted: bool) -> Outcome {
+        Outcome::DeleteStatus(deleted)
     }
 }
 
-impl Group<'_, super::DeleteMessage> {
-    fn outcomes(&self, rows: &[Row], committed: &mut Committed) -> Result<()> {
-        for row in rows {
-            let (place, message) = self.of(row)?;
-            let id: Option<i64> = row.try_get("id")?;
-            if let Some(id) = id {
-                let channel = Some(ChannelId(row.try_get("channel_id")?));
-                let kind = EventKind::MessageDeleted(message.id.serial());
-                committed.events.push(Event {
-                    team: message.team,
-                    channel,
-                    id,
-                    kind,
-                });
-            }
-            committed.outcomes[place] = Some(Outcome::DeleteMessage(id.is_some()));
-        }
-        Ok(())
+impl Deletion for super::DeleteMessage {
+    fn team(&self) -> TeamId {
+        self.team
+    }
+
+    fn event(&self) -> EventKind {
+        EventKind::MessageDeleted(self.id.serial())
+    }
+
+    fn outcome(deleted: bool) -> Outcome {
+        Outcome::DeleteMessage(deleted)
     }
 }
 
-impl Group<'_, super::DeleteChannel> {
-    fn outcomes(&self, rows: &[Row], committed: &mut Committed) -> Result<()> {
+impl Deletion for super::DeleteChannel {
+    fn team(&self) -> TeamId {
+        self.team
+    }
+
+    fn event(&self) -> EventKind {
+        EventKind::ChannelDeleted
+    }
+
+    fn outcome(deleted: bool) -> Outcome {
+        Outcome::DeleteChannel(deleted)
+    }
+}
+
+impl<T: Deletion> Group<'_, T> {
+    fn deletions(&self, rows: &[Row], committed: &mut Committed) -> Result<()> {
         for row in rows {
             let (place, deletion) = self.of(row)?;
             let id: Option<i64> = row.try_get("id")?;
             if let Some(id) = id {
                 let channel = Some(ChannelId(row.try_get("channel_id")?));
-                let kind = EventKind::ChannelDeleted;
+                let (team, kind) = (deletion.team(), deletion.event());
                 committed.events.push(Event {
-                    team: deletion.team,
+                    team,
                     channel,
                     id,
                     kind,
                 });
             }
-            committed.outcomes[place] = Some(Outcome::DeleteChannel(id.is_some()));
+            committed.outcomes[place] = Some(T::outcome(id.is_some()));
         }
         Ok(())
     }

@@ -1,0 +1,6 @@
+//! `/api/channels/{channel}/messages`.
+
+mod delete;
+mod get;
+mod idempotency;
+mod post;

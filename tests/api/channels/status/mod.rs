@@ -1,0 +1,6 @@
+//! `/api/channels/{channel}/status`.
+
+mod changes;
+mod delete;
+mod get;
+mod put;

@@ -1,0 +1,7 @@
+//! `/api/keys`.
+
+mod delete;
+mod expiry;
+mod get;
+mod permissions;
+mod post;

@@ -1,0 +1,208 @@
+//! Many writers and many readers on several replicas: one order, nothing skipped, nothing twice.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use harness::history::History;
+use harness::load::{Kind, Load, Writing};
+use harness::{Agent, TestRelay};
+use serde_json::json;
+
+/// Sound, and every single write answered 2xx: nothing is broken here that would excuse a 503.
+#[track_caller]
+fn assert_flawless(history: &History, writes: usize) {
+    history.assert_sound();
+    assert_eq!(
+        history.unknown(),
+        0,
+        "a write was answered 5xx or not at all"
+    );
+    assert_eq!(history.writes.len(), writes);
+    assert_eq!(history.table.len(), writes);
+}
+
+#[tokio::test]
+async fn g2_g3_sixteen_posters_on_one_channel_through_two_replicas() {
+    let relay = TestRelay::builder().replicas(2).start().await;
+    let mut load = Load::new(&relay.admin(), [0, 1]);
+    for limit in [1, 7, 50, 100] {
+        load.walk("ops", Kind::Message, limit);
+    }
+    for seat in [0, 1] {
+        load.follow("ops", None, seat);
+        load.follow("ops", Some("0"), seat);
+    }
+    load.write(Writing {
+        each: Some(75),
+        ..Writing::to(&["ops"])
+    });
+    load.written().await;
+    assert_eq!(load.resumed(), 0, "no stream ends while nothing is wrong");
+    assert_flawless(&load.finish().await, 16 * 75);
+}
+
+#[tokio::test]
+async fn g2_status_changes_and_messages_of_a_team_share_one_order() {
+    let relay = TestRelay::builder().replicas(2).start().await;
+    let mut load = Load::new(&relay.admin(), [0, 1]);
+    for limit in [1, 10, 100] {
+        load.walk("build", Kind::Status, limit);
+    }
+    load.walk("deploy", Kind::Status, 20);
+    load.walk("build", Kind::Message, 20);
+    load.follow("build", Some("0"), 1);
+    let channels = ["build", "deploy"];
+    let statuses = Writing {
+        kind: Kind::Status,
+        each: Some(40),
+        ..Writing::to(&channels)
+    };
+    load.write(statuses);
+    load.write(Writing {
+        writers: 8,
+        each: Some(40),
+        ..Writing::to(&channels)
+    });
+    load.written().await;
+    assert_flawless(&load.finish().await, 16 * 40 + 8 * 40);
+}
+
+#[tokio::test]
+async fn g3_one_stream_of_many_channels_has_one_order() {
+    let relay = TestRelay::builder().replicas(2).start().await;
+    let names: Vec<String> = (0..12).map(|n| format!("channel-{n}")).collect();
+    let channels: Vec<&str> = names.iter().map(String::as_str).collect();
+    // Half of them are there before the streams are, the others are opened by the first post.
+    for channel in &channels[..6] {
+        relay
+            .admin()
+            .post("/api/channels", json!({"name": channel}))
+            .await
+            .expect(201);
+    }
+    let mut load = Load::new(&relay.admin(), [0, 1]);
+    for seat in [0, 1] {
+        load.follow_many(&channels, Some("0"), seat);
+        load.follow_many(&channels, None, seat);
+        load.follow_many(&channels[3..9], Some("0"), seat);
+        load.follow(channels[0], Some("0"), seat);
+        load.follow(channels[11], None, seat);
+    }
+    load.write(Writing {
+        each: Some(60),
+        ..Writing::to(&channels)
+    });
+    load.written().await;
+    assert_eq!(load.resumed(), 0, "no stream ends while nothing is wrong");
+    assert_flawless(&load.finish().await, 16 * 60);
+}
+
+/// Posts that many messages, sixteen at a time, and returns their IDs in ascending order.
+async fn post_many(agent: &Agent, channel: &str, count: usize) -> Vec<u64> {
+    let posted = (0..16).map(|poster| async move {
+        let mut ids = Vec::new();
+        for n in (poster..count).step_by(16) {
+            let message = agent.say(channel, &format!("missed {n}")).await;
+            ids.push(message["id"].as_str().unwrap().parse::<u64>().unwrap());
+        }
+        ids
+    });
+    let mut ids = join_all(posted).await.concat();
+    ids.sort_unstable();
+    ids
+}
+
+#[tokio::test]
+async fn g3_a_stream_resumed_on_the_other_replica_gets_a_thousand_missed_messages() {
+    let relay = TestRelay::builder().replicas(2).start().await;
+    let admin = relay.admin();
+    let mut stream = admin.stream("/api/channels/ops/stream").await;
+    for n in 0..5 {
+        admin.say("ops", &format!("seen {n}")).await;
+    }
+    let seen = stream.take(5).await;
+    assert_eq!(seen[4].data["content"], "seen 4");
+    drop(stream);
+
+    let missed = post_many(&admin, "ops", 1_200).await;
+    let other = admin.on(1);
+    let mut resumed = other
+        .stream_from("/api/channels/ops/stream", &seen[4].id)
+        .await;
+    // The last ones are posted while the replay runs.
+    let (events, live) = tokio::join!(resumed.take(1_210), async {
+        post_many(&admin, "ops", 10).await
+    });
+    let ids: Vec<u64> = events
+        .iter()
+        .map(|event| event.id.parse().unwrap())
+        .collect();
+    assert_eq!(ids, [missed.clone(), live].concat());
+    let seqs: Vec<u64> = events
+        .iter()
+        .map(|event| event.data["seq"].as_u64().unwrap())
+        .collect();
+    assert_eq!(seqs, (6..=1_215).collect::<Vec<u64>>());
+    resumed.stays_silent().await;
+
+    // The same by the query, on the stream of many channels.
+    let path = format!("/api/stream?channels=ops,none&last_event_id={}", seen[4].id);
+    let mut again = admin.stream(path).await;
+    let replayed = again.take(1_210).await;
+    assert_eq!(replayed, events);
+}
+
+#[tokio::test]
+async fn g3_g4_a_long_chain_of_reconnects_loses_and_repeats_nothing() {
+    let relay = TestRelay::builder().replicas(2).start().await;
+    let mut load = Load::new(&relay.admin(), [0, 1]);
+    load.hop("ops", Some("0"), 1);
+    load.hop("ops", Some("0"), 9);
+    load.hop("ops", None, 30);
+    let writing = Writing {
+        writers: 4,
+        each: Some(100),
+        ..Writing::to(&["ops"])
+    };
+    load.write(Writing {
+        pause: Duration::from_millis(5),
+        ..writing
+    });
+    load.written().await;
+    let stored = load.stored();
+    harness::eventually("the readers have hopped many times", || async {
+        (load.resumed() >= 100).then_some(())
+    })
+    .await;
+    assert_flawless(&load.finish().await, stored);
+}
+
+#[tokio::test]
+async fn g2_g4_replicas_with_different_lanes_share_one_order() {
+    let relay = TestRelay::builder()
+        .replicas(3)
+        .replica_env(0, "HANDOFF_LANES", 1)
+        .replica_env(1, "HANDOFF_LANES", 2)
+        .replica_env(2, "HANDOFF_LANES", 8)
+        .start()
+        .await;
+    // Teams one after the other have slots one after the other: several in each lane's batches.
+    let mut loads = Vec::new();
+    for team in 0..9 {
+        let agent = relay.signup(&format!("team {team}"), "poster").await;
+        let mut load = Load::new(&agent, [0, 1, 2]);
+        load.walk("ops", Kind::Message, 20);
+        load.follow_many(&["ops", "dev"], Some("0"), team);
+        load.follow("dev", None, team + 1);
+        load.write(Writing {
+            writers: 6,
+            each: Some(30),
+            ..Writing::to(&["ops", "dev"])
+        });
+        loads.push(load);
+    }
+    for mut load in loads {
+        load.written().await;
+        assert_flawless(&load.finish().await, 6 * 30);
+    }
+}
