@@ -264,6 +264,7 @@ impl MessageStream {
         let mut pause = FIRST_PAUSE;
         loop {
             let seen = (!self.waiting_for.is_empty()).then_some(self.channels_seen);
+            // What reads is boxed: a stream sleeps nearly always, and must not keep room for it.
             let outcome = match self.subscription.take(self.cursor, seen) {
                 Taken::Frames { frames, cursor } => {
                     self.cursor = cursor;
@@ -278,12 +279,12 @@ impl MessageStream {
                     continue;
                 }
                 Taken::ChannelDeleted => return None,
-                Taken::ChannelsCreated => match self.find_channels().await {
+                Taken::ChannelsCreated => match Box::pin(self.find_channels()).await {
                     Ok(true) => continue,
                     Ok(false) => return None,
                     Err(error) => Err(error),
                 },
-                Taken::Behind { watermark } => self.read_page(watermark).await,
+                Taken::Behind { watermark } => Box::pin(self.read_page(watermark)).await,
             };
             match outcome {
                 Ok(frames) if frames.is_empty() => pause = FIRST_PAUSE,
