@@ -261,6 +261,8 @@ impl MessageStream {
     }
 
     async fn next_frames(&mut self) -> Option<Vec<Bytes>> {
+        // What reads from Postgres is boxed: most streams wait for news, thousands at a time, and
+        // shouldn't hold room for the rest meanwhile.
         let mut pause = FIRST_PAUSE;
         loop {
             let seen = (!self.waiting_for.is_empty()).then_some(self.channels_seen);
@@ -278,12 +280,12 @@ impl MessageStream {
                     continue;
                 }
                 Taken::ChannelDeleted => return None,
-                Taken::ChannelsCreated => match self.find_channels().await {
+                Taken::ChannelsCreated => match Box::pin(self.find_channels()).await {
                     Ok(true) => continue,
                     Ok(false) => return None,
                     Err(error) => Err(error),
                 },
-                Taken::Behind { watermark } => self.read_page(watermark).await,
+                Taken::Behind { watermark } => Box::pin(self.read_page(watermark)).await,
             };
             match outcome {
                 Ok(frames) if frames.is_empty() => pause = FIRST_PAUSE,
