@@ -90,3 +90,23 @@ async fn a_channel_that_may_not_be_read_is_as_if_it_were_not_there() {
         json!([])
     );
 }
+
+/// More entries than the relay reads at once, so that the answer is written in several parts; the
+/// numbers around the size of such a part are where one too many or too few would be.
+#[tokio::test]
+async fn g7_entries_without_number_are_all_there_once() {
+    let relay = TestRelay::new().await;
+    let admin = relay.admin();
+    let mut written = Vec::new();
+    for n in 0..130 {
+        let channel = ["alpha", "beta", "gamma"][n / 50];
+        let value = "v".repeat(if n % 40 == 0 { 32_768 } else { n });
+        written.push(set(&admin, channel, &format!("key-{n:03}"), &value).await);
+        if [62, 63, 64, 126, 127, 128].contains(&n) {
+            assert_eq!(admin.get("/api/status").await.expect(200), json!(written));
+        }
+    }
+    assert_eq!(admin.get("/api/status").await.expect(200), json!(written));
+    let beta = admin.get("/api/channels/beta/status").await.expect(200);
+    assert_eq!(beta, json!(written[50..100]));
+}

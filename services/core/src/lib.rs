@@ -24,4 +24,5 @@ pub use messages::{IdempotencyKey, Posted};
 pub use operations::{Operation, Scope};
 pub use rate_limit::{Budget, Spent};
 pub use relay::{Relay, RelayConfig};
+pub use statuses::StatusList;
 pub use streams::{MessageStream, StreamStart};

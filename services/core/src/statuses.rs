@@ -2,11 +2,72 @@
 
 use crate::{Caller, ChannelGrant, Error, Operation, Relay, Result, TeamGrant};
 use handoff_protocol::{
-    ErrorCode, StatusKey,
+    ErrorCode, StatusKey, TeamId,
     pages::PageRequest,
     statuses::{NewStatus, Status, StatusChangePage},
 };
 use handoff_store::lane::{DeleteStatus, SetStatus, SetStatusOutcome};
+use std::sync::Arc;
+
+/// Entries that are read at once: with the longest values, two megabytes.
+const LIST_PAGE: usize = 64;
+
+/// Status entries in order. There is no limit to how many a channel holds, so they are read page
+/// by page (guarantee G7).
+pub struct StatusList {
+    relay: Arc<Relay>,
+    team: TeamId,
+    channels: Option<Vec<String>>,
+    key: Option<String>,
+    last: Option<(String, String)>,
+    has_more: bool,
+}
+
+impl StatusList {
+    fn new(
+        relay: &Arc<Relay>,
+        caller: &Caller,
+        channels: Option<Vec<String>>,
+        key: Option<String>,
+    ) -> Self {
+        let (relay, team) = (relay.clone(), caller.team());
+        Self {
+            relay,
+            team,
+            channels,
+            key,
+            last: None,
+            has_more: true,
+        }
+    }
+
+    /// Whether the end was not reached yet.
+    pub fn has_more(&self) -> bool {
+        self.has_more
+    }
+
+    /// The next entries.
+    pub async fn next_page(&mut self) -> Result<Vec<Status>> {
+        let channels: Option<Vec<&str>> = self
+            .channels
+            .as_ref()
+            .map(|names| names.iter().map(String::as_str).collect());
+        let last = self
+            .last
+            .as_ref()
+            .map(|(channel, key)| (channel.as_str(), key.as_str()));
+        let key = self.key.as_deref();
+        let store = &self.relay.store;
+        let page = store
+            .list_statuses(self.team, channels.as_deref(), key, last, LIST_PAGE)
+            .await?;
+        self.has_more = page.len() == LIST_PAGE;
+        if let Some(entry) = page.last() {
+            self.last = Some((entry.channel.to_string(), entry.key.to_string()));
+        }
+        Ok(page)
+    }
+}
 
 impl Relay {
     /// Sets a status entry; opens the channel if it doesn't exist.
@@ -38,43 +99,36 @@ impl Relay {
     }
 
     /// The entries of a channel, by key; of one key if it is given.
-    pub async fn list_statuses(
-        &self,
+    pub fn list_statuses(
+        self: &Arc<Self>,
         grant: &ChannelGrant,
-        key: Option<&str>,
-    ) -> Result<Vec<Status>> {
+        key: Option<String>,
+    ) -> Result<StatusList> {
         let (caller, channel) = grant.for_operation(Operation::ListStatuses)?;
-        self.entries(caller, Some(&[channel.as_str()]), key).await
+        Ok(StatusList::new(
+            self,
+            caller,
+            Some(vec![channel.to_string()]),
+            key,
+        ))
     }
 
     /// The entries of every channel that the caller may read, by channel, then key.
-    pub async fn list_all_statuses(
-        &self,
+    pub fn list_all_statuses(
+        self: &Arc<Self>,
         grant: &TeamGrant,
-        channel: Option<&str>,
-        key: Option<&str>,
-    ) -> Result<Vec<Status>> {
+        channel: Option<String>,
+        key: Option<String>,
+    ) -> Result<StatusList> {
         let caller = grant.caller_for(Operation::ListAllStatuses)?;
-        match channel {
-            Some(channel) if caller.permissions().level(channel).is_none() => Ok(Vec::new()),
-            Some(channel) => self.entries(caller, Some(&[channel]), key).await,
-            None => {
-                self.entries(caller, caller.readable().as_deref(), key)
-                    .await
-            }
-        }
-    }
-
-    async fn entries(
-        &self,
-        caller: &Caller,
-        channels: Option<&[&str]>,
-        key: Option<&str>,
-    ) -> Result<Vec<Status>> {
-        Ok(self
-            .store
-            .list_statuses(caller.team(), channels, key)
-            .await?)
+        let channels = match channel {
+            Some(channel) if caller.permissions().level(&channel).is_none() => Some(Vec::new()),
+            Some(channel) => Some(vec![channel]),
+            None => caller
+                .readable()
+                .map(|names| names.into_iter().map(String::from).collect()),
+        };
+        Ok(StatusList::new(self, caller, channels, key))
     }
 
     /// Deletes a status entry; the history keeps what it said.

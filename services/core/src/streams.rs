@@ -261,6 +261,8 @@ impl MessageStream {
     }
 
     async fn next_frames(&mut self) -> Option<Vec<Bytes>> {
+        // What reads from Postgres is boxed: most streams wait for news, thousands at a time, and
+        // shouldn't hold room for the rest meanwhile.
         let mut pause = FIRST_PAUSE;
         loop {
             let seen = (!self.waiting_for.is_empty()).then_some(self.channels_seen);

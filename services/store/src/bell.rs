@@ -276,7 +276,7 @@ mod tests {
         for payload in ["", "x", "7;", "7;64,1,1,", "7;1,1", "7;1,1,1,,x"] {
             let bell = Bell::parse(COMMITS, payload, ReplicaId(8));
             assert!(
-                matches!(&bell, None) || bell == Some(Bell::Commits(vec![])),
+                bell.is_none() || bell == Some(Bell::Commits(vec![])),
                 "{payload}"
             );
         }

@@ -104,7 +104,8 @@ pub(crate) const DELETE: &str = "
     select ord, id, channel_id
     from drawn";
 
-/// Entries over a team's channels: all channels or those named, all keys or one.
+/// A page of entries over a team's channels, by channel, then key, after an entry: all channels or
+/// those named, all keys or one.
 pub(crate) const LIST: &str = "
     select c.name as channel, s.key, s.value, s.updated_by, s.updated_at
     from channels c
@@ -112,10 +113,14 @@ pub(crate) const LIST: &str = "
         select e.key, e.value, e.updated_by, e.updated_at
         from status_entries e
         where e.team_id = $1 and e.channel_id = c.id and ($3::text is null or e.key = $3)
+            and e.key > case when c.name = $4 then $5::text else '' end
         order by e.key
+        limit $6
     ) s
     where c.team_id = $1 and c.deleted_id is null and ($2::text[] is null or c.name = any($2))
-    order by c.name, s.key";
+        and c.name >= $4
+    order by c.name, s.key
+    limit $6";
 
 /// A page of changes after a cursor.
 pub(crate) const CHANGES_AFTER: &str = "
@@ -146,15 +151,25 @@ pub(crate) const NEWEST_CHANGES: &str = "
     order by change.id";
 
 impl Store {
-    /// Entries by channel, then key: of all channels or those of `channels` that exist.
+    /// A page of entries by channel, then key, after the entry `after`: of all channels or those of
+    /// `channels` that exist.
     pub async fn list_statuses(
         &self,
         team: TeamId,
         channels: Option<&[&str]>,
         key: Option<&str>,
+        after: Option<(&str, &str)>,
+        limit: usize,
     ) -> Result<Vec<Status>> {
-        let team = team.serial();
-        let rows = self.data.query(LIST, &[&team, &channels, &key]).await?;
+        let (team, limit) = (team.serial(), limit as i64);
+        let (after_channel, after_key) = after.unwrap_or_default();
+        let rows = self
+            .data
+            .query(
+                LIST,
+                &[&team, &channels, &key, &after_channel, &after_key, &limit],
+            )
+            .await?;
         rows.iter().map(entry_from_row).collect()
     }
 

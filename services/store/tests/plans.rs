@@ -212,7 +212,7 @@ async fn rows_read(client: &Client, sql: &str, parameters: &str) -> f64 {
         (node["Actual Rows"].as_f64().unwrap() + removed) * node["Actual Loops"].as_f64().unwrap()
     };
     let scans = all.iter().filter(|node| node["Relation Name"].is_string());
-    scans.map(|node| read(node)).sum()
+    scans.map(read).sum()
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! `/api/channels/{channel}/status` and `/api/status`
 
 use crate::door::{ApiRequest, no_content, ok};
-use axum::response::Response;
-use handoff_core::{Operation, Result};
-use handoff_protocol::statuses::SetStatusRequest;
+use axum::{body::Body, response::Response};
+use futures_util::stream;
+use handoff_core::{Operation, Result, StatusList};
+use handoff_protocol::statuses::{SetStatusRequest, Status};
 
 /// Set a status entry.
 pub(crate) async fn set_status(mut request: ApiRequest) -> Result<Response> {
@@ -16,10 +17,7 @@ pub(crate) async fn set_status(mut request: ApiRequest) -> Result<Response> {
 pub(crate) async fn list_statuses(request: ApiRequest) -> Result<Response> {
     let grant = request.channel_grant(Operation::ListStatuses).await?;
     let key = request.query().text("key")?;
-    ok(&request
-        .relay()
-        .list_statuses(&grant, key.as_deref())
-        .await?)
+    array(request.relay().list_statuses(&grant, key)?).await
 }
 
 /// Read status entries over all channels that the caller may read.
@@ -27,10 +25,47 @@ pub(crate) async fn list_all_statuses(request: ApiRequest) -> Result<Response> {
     let grant = request.team_grant(Operation::ListAllStatuses).await?;
     let query = request.query();
     let (channel, key) = (query.text("channel")?, query.text("key")?);
-    let relay = request.relay();
-    ok(&relay
-        .list_all_statuses(&grant, channel.as_deref(), key.as_deref())
-        .await?)
+    array(request.relay().list_all_statuses(&grant, channel, key)?).await
+}
+
+/// A JSON array of all entries, written page by page where they are many. One that breaks off
+/// breaks the connection, so that no client takes it for whole.
+async fn array(mut list: StatusList) -> Result<Response> {
+    let first = list.next_page().await?;
+    if !list.has_more() {
+        return ok(&first);
+    }
+    let mut response = ok(&())?;
+    let first = Some((first, "["));
+    *response.body_mut() = Body::from_stream(stream::unfold((list, first), next_chunk));
+    Ok(response)
+}
+
+type State = (StatusList, Option<(Vec<Status>, &'static str)>);
+
+async fn next_chunk((mut list, first): State) -> Option<(Result<Vec<u8>>, State)> {
+    let (page, before) = match first {
+        Some(first) => first,
+        None if list.has_more() => match list.next_page().await {
+            Ok(page) => (page, ","),
+            Err(error) => return Some((Err(error), (list, None))),
+        },
+        None => return None,
+    };
+    // Each page as an array without its brackets; the last one closes the whole.
+    let page = serde_json::to_vec(&page).unwrap_or_default();
+    let entries = page
+        .get(1..page.len().saturating_sub(1))
+        .unwrap_or_default();
+    let mut chunk = Vec::with_capacity(page.len() + 1);
+    if !entries.is_empty() {
+        chunk.extend_from_slice(before.as_bytes());
+        chunk.extend_from_slice(entries);
+    }
+    if !list.has_more() {
+        chunk.push(b']');
+    }
+    Some((Ok(chunk), (list, None)))
 }
 
 /// Delete a status entry.
