@@ -266,7 +266,6 @@ impl MessageStream {
         let mut pause = FIRST_PAUSE;
         loop {
             let seen = (!self.waiting_for.is_empty()).then_some(self.channels_seen);
-            // What reads is boxed: a stream sleeps nearly always, and must not keep room for it.
             let outcome = match self.subscription.take(self.cursor, seen) {
                 Taken::Frames { frames, cursor } => {
                     self.cursor = cursor;
