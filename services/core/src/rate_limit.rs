@@ -224,6 +224,10 @@ impl Budgets {
             // What was given covers first what was spent without asking.
             let reported = wanted - self.tenth();
             window.unreported = window.unreported.saturating_sub(reported);
+            if grant.used == grant.granted {
+                // The row began a new window: what it gave in the last one is void.
+                window.granted_left = 0;
+            }
             window.granted_left += grant.granted.saturating_sub(reported);
             window.share_left = 0;
             window.exhausted = grant.granted < *wanted;
@@ -387,5 +391,24 @@ mod tests {
                 "{size}: {passed} of {limit}"
             );
         }
+    }
+
+    #[test]
+    fn what_a_row_gave_in_a_window_that_has_ended_is_void() {
+        let replica = &fleet(2, 100)[0];
+        let now = Instant::now();
+        for _ in 0..2 {
+            count(replica, now).unwrap();
+            while replica.wanted().is_empty() {
+                count(replica, now).unwrap();
+            }
+            // Each time the row knows of nothing: its window has just begun.
+            let wanted = replica.wanted();
+            let grants = wanted
+                .iter()
+                .map(|(b, amount)| (*b, grant(&mut 0, *amount, 100)));
+            replica.take_in(&wanted, &grants.collect());
+        }
+        assert_eq!(count(replica, now).unwrap().remaining, 99);
     }
 }

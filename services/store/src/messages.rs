@@ -9,129 +9,106 @@ use handoff_protocol::{
 use time::OffsetDateTime;
 use tokio_postgres::{Row, types::ToSql};
 
-/// What some posts of a batch ask for beyond their text. A batch pays only for what is in it: most
-/// posts are plain, and looking for parents and earlier posts costs a quarter of the statement.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct AppendParts {
-    pub(crate) mentions: bool,
-    pub(crate) replies: bool,
-    pub(crate) idempotency: bool,
-}
-
-impl AppendParts {
-    /// How many statements there are.
-    pub(crate) const COUNT: usize = 8;
-
-    /// Every combination.
-    pub(crate) fn all() -> impl Iterator<Item = Self> {
-        (0..Self::COUNT).map(|index| Self {
-            mentions: index & 1 != 0,
-            replies: index & 2 != 0,
-            idempotency: index & 4 != 0,
-        })
-    }
-
-    /// Numbers the statements.
-    pub(crate) fn index(self) -> usize {
-        usize::from(self.mentions)
-            | usize::from(self.replies) << 1
-            | usize::from(self.idempotency) << 2
-    }
-}
-
-/// The statement that appends messages in the order given.
+/// Appends messages in the order given.
 ///
 /// The caller holds the locks of their slots: that makes commit order equal ID order, which every
 /// cursor depends on (guarantee G2), and lets the newest row of a channel tell its next `seq`.
-///
-/// Everything is looked up by itself (`limit 1` keeps the planner from joining whole tables): a
-/// channel and its newest row once, by the first of its messages. IDs are drawn from rows already
-/// in order.
+/// Everything is looked up by itself (`limit 1` keeps the planner from joining whole tables), and
+/// IDs are drawn from rows already in order.
 ///
 /// Here and below, `coalesce(deleted_id, 0) = 0` says that a message stands without offering the
 /// planner the partial indexes: on a table that was empty a moment ago they look as good as the
 /// primary key, and would be walked in whole once it has grown.
-pub(crate) fn append_statement(parts: AppendParts) -> String {
-    // `first` where the batch has such posts, else `second`.
-    fn either(has: bool, first: &'static str, second: &'static str) -> &'static str {
-        if has { first } else { second }
-    }
-    let parent = either(
-        parts.replies,
-        "
+pub(crate) const APPEND: &str = "
+    with drawn as materialized (
+        select numbered.*,
+            case when outcome = 0 then nextval(sequence::regclass) end as id,
+            clock_timestamp() as created_at
+        from (
+            select decided.*,
+                newest_seq + row_number() over (
+                    partition by team_id, channel_id, outcome order by ord
+                ) as seq
+            from (
+                select input.*, channel.channel_id, coalesce(newest.seq, 0) as newest_seq,
+                    earlier.message_id as earlier_id, earlier.seq as earlier_seq,
+                    earlier.created_at as earlier_at, earlier.reply_count as earlier_replies,
+                    case
+                        when earlier.message_id is not null and retried.same_body then 3
+                        when earlier.message_id is not null then 4
+                        -- Not 1: a reply that is refused must not open its channel.
+                        when channel.channel_id is null and thread_id is not null then 2
+                        when channel.channel_id is null then 1
+                        when thread_id is not null and parent.id is null then 2
+                        else 0
+                    end::smallint as outcome
+                from unnest($1::bigint[], $2::oid[], $3::text[], $4::text[], $5::text[],
+                        $6::text[], $7::bigint[], $8::bytea[], $9::text[], $10::bytea[])
+                    with ordinality as input (team_id, sequence, channel, sender, content, mention,
+                        thread_id, key_hash, idempotency_key, body_hash, ord)
+                left join lateral (
+                    select c.id as channel_id
+                    from channels c
+                    where c.team_id = input.team_id and c.name = input.channel
+                        and c.deleted_id is null
+                    limit 1
+                ) channel on true
+                left join lateral (
+                    select m.seq
+                    from messages m
+                    where m.team_id = input.team_id and m.channel_id = channel.channel_id
+                    order by m.id desc
+                    limit 1
+                ) newest on true
                 left join lateral (
                     select m.id
                     from messages m
-                    where m.team_id = placed.team_id and m.channel_id = placed.channel_id
-                        and m.id = placed.thread_id and coalesce(m.deleted_id, 0) = 0
+                    where m.team_id = input.team_id and m.channel_id = channel.channel_id
+                        and m.id = input.thread_id and coalesce(m.deleted_id, 0) = 0
                     limit 1
-                ) parent on true",
-        "",
-    );
-    // Before the missing channel: a reply that is refused must not open it.
-    let parent_missing = either(
-        parts.replies,
-        "
-                        when thread_id is not null and parent.id is null then 2",
-        "",
-    );
-    let earlier = either(
-        parts.idempotency,
-        "
+                ) parent on true
                 left join lateral (
-                    select i.channel_id, i.message_id, i.body_hash = placed.body_hash as same_body
+                    select i.channel_id, i.message_id, i.body_hash = input.body_hash as same_body
                     from idempotency i
-                    where i.team_id = placed.team_id and i.key_hash = placed.key_hash
-                        and i.idempotency_key = placed.idempotency_key
+                    where i.team_id = input.team_id and i.key_hash = input.key_hash
+                        and i.idempotency_key = input.idempotency_key
                     limit 1
-                ) twin on true
+                ) retried on true
                 left join lateral (
-                    select m.seq, m.created_at, m.reply_count
+                    select m.id as message_id, m.seq, m.created_at, m.reply_count
                     from messages m
-                    where m.team_id = placed.team_id and m.channel_id = twin.channel_id
-                        and m.id = twin.message_id
+                    where m.team_id = input.team_id and m.channel_id = retried.channel_id
+                        and m.id = retried.message_id
                     limit 1
-                ) earlier on true",
-        "",
-    );
-    let earlier_found = either(
-        parts.idempotency,
-        "
-                        when earlier.seq is not null and twin.same_body then 3
-                        when earlier.seq is not null then 4",
-        "",
-    );
-    let earlier_columns = either(
-        parts.idempotency,
-        "twin.message_id as earlier_id, earlier.seq as earlier_seq,
-                    earlier.created_at as earlier_at, earlier.reply_count as earlier_replies",
-        "null::bigint as earlier_id, null::bigint as earlier_seq,
-                    null::timestamptz as earlier_at, null::bigint as earlier_replies",
-    );
-    // Where all messages of a channel share one fate, its first message's place counts them.
-    let seq = either(
-        parts.replies || parts.idempotency,
-        "newest_seq + count(*) filter (where outcome = 0) over (
-                    partition by team_id, channel
-                    order by ord
-                    rows unbounded preceding
-                )",
-        "newest_seq + place",
-    );
-    let mentioned = either(
-        parts.mentions,
-        ",
+                ) earlier on true
+            ) decided
+            order by ord
+        ) numbered
+    ),
+    appended as (
+        insert into messages
+            (team_id, channel_id, id, seq, thread_id, created_at, sender, mention, content)
+        select team_id, channel_id, id, seq, thread_id, created_at, sender, mention, content
+        from drawn
+        where outcome = 0
+    ),
     mentioned as (
         insert into mentions (team_id, name, channel_id, id)
         select team_id, mention, channel_id, id
         from drawn
         where outcome = 0 and mention is not null
-    )",
-        "",
-    );
-    let counted = either(
-        parts.replies,
-        ",
+    ),
+    remembered as (
+        insert into idempotency
+            (team_id, key_hash, idempotency_key, body_hash, channel_id, message_id, created_at)
+        select team_id, key_hash, idempotency_key, body_hash, channel_id, id, created_at
+        from drawn
+        where outcome = 0 and idempotency_key is not null
+        -- One that stands here names a message that was removed with its channel.
+        on conflict (team_id, key_hash, idempotency_key) do update
+        set body_hash = excluded.body_hash, channel_id = excluded.channel_id,
+            message_id = excluded.message_id, created_at = excluded.created_at
+    ),
     counted as (
         update messages parent
         set reply_count = parent.reply_count + replies.count
@@ -143,99 +120,15 @@ pub(crate) fn append_statement(parts: AppendParts) -> String {
         ) replies
         where parent.team_id = replies.team_id and parent.channel_id = replies.channel_id
             and parent.id = replies.thread_id
-    )",
-        "",
-    );
-    // A key is there already only if its message went with its channel: it is free again.
-    let remembered = either(
-        parts.idempotency,
-        ",
-    remembered as (
-        insert into idempotency
-            (team_id, key_hash, idempotency_key, body_hash, channel_id, message_id, created_at)
-        select team_id, key_hash, idempotency_key, body_hash, channel_id, id, created_at
-        from drawn
-        where outcome = 0 and idempotency_key is not null
-        on conflict (team_id, key_hash, idempotency_key) do update
-        set body_hash = excluded.body_hash, channel_id = excluded.channel_id,
-            message_id = excluded.message_id, created_at = excluded.created_at
-    )",
-        "",
-    );
-    format!(
-        "
-    with drawn as materialized (
-        select numbered.*,
-            case when outcome = 0 then nextval(sequence::regclass) end as id,
-            clock_timestamp() as created_at
-        from (
-            select decided.*, {seq} as seq
-            from (
-                select placed.*, {earlier_columns},
-                    case{earlier_found}{parent_missing}
-                        when placed.channel_id is null then 1
-                        else 0
-                    end::smallint as outcome
-                from (
-                    select item.*,
-                        first_value(opened.id) over of_channel as channel_id,
-                        first_value(coalesce(newest.seq, 0)) over of_channel as newest_seq
-                    from (
-                        select input.*, row_number() over (
-                                partition by team_id, channel
-                                order by ord
-                            ) as place
-                        from (
-                            select team_id, sequence, channel collate \"C\" as channel, sender,
-                                content, mention, thread_id, key_hash, idempotency_key,
-                                body_hash, ord
-                            from unnest($1::bigint[], $2::oid[], $3::text[], $4::text[],
-                                    $5::text[], $6::text[], $7::bigint[], $8::bytea[],
-                                    $9::text[], $10::bytea[]) with ordinality
-                                as item (team_id, sequence, channel, sender, content, mention,
-                                    thread_id, key_hash, idempotency_key, body_hash, ord)
-                        ) input
-                    ) item
-                    left join lateral (
-                        select c.id
-                        from channels c
-                        where item.place = 1 and c.team_id = item.team_id
-                            and c.name = item.channel and c.deleted_id is null
-                        limit 1
-                    ) opened on true
-                    left join lateral (
-                        select m.seq
-                        from messages m
-                        where m.team_id = item.team_id and m.channel_id = opened.id
-                        order by m.id desc
-                        limit 1
-                    ) newest on true
-                    window of_channel as (
-                        partition by item.team_id, item.channel
-                        order by item.ord
-                    )
-                ) placed{parent}{earlier}
-            ) decided
-            order by ord
-        ) numbered
-    ),
-    appended as (
-        insert into messages
-            (team_id, channel_id, id, seq, thread_id, created_at, sender, mention, content)
-        select team_id, channel_id, id, seq, thread_id, created_at, sender, mention, content
-        from drawn
-        where outcome = 0
-    ){mentioned}{remembered}{counted}
+    )
     select ord, outcome, channel_id,
         case when outcome = 0 then id else earlier_id end as id,
         case when outcome = 0 then seq else earlier_seq end as seq,
         case when outcome = 0 then created_at else earlier_at end as created_at,
         earlier_replies as reply_count
-    from drawn"
-    )
-}
+    from drawn";
 
-/// What became of a message to append: the column `outcome` of [`append_statement`].
+/// What became of a message to append: the column `outcome` of [`APPEND`].
 pub(crate) enum Appended {
     Posted,
     ChannelMissing,

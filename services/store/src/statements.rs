@@ -1,11 +1,7 @@
 //! Every statement of the request path and of the feed, by name, for the test that looks at their
 //! plans: each must find its rows by index, however large the tables are.
 
-use crate::{
-    acks, audit, channels, feed,
-    messages::{self, AppendParts},
-    rate_limits, replicas, slots, statuses,
-};
+use crate::{acks, audit, channels, feed, messages, rate_limits, replicas, slots, statuses};
 use handoff_protocol::{Id, messages::MessageFilter};
 
 /// The names and texts.
@@ -14,6 +10,7 @@ pub fn hot_statements() -> Vec<(String, String)> {
         ("lane: lock", slots::LOCK),
         ("lane: create channels", channels::CREATE),
         ("lane: delete channels", channels::DELETE),
+        ("lane: append messages", messages::APPEND),
         ("lane: delete messages", messages::DELETE),
         ("lane: move acks", acks::MOVE),
         ("lane: set statuses", statuses::SET),
@@ -40,10 +37,6 @@ pub fn hot_statements() -> Vec<(String, String)> {
     ]
     .map(|(name, sql)| (name.to_owned(), sql.to_owned()))
     .into();
-    for parts in AppendParts::all() {
-        let name = format!("lane: append messages, {parts:?}");
-        statements.push((name, messages::append_statement(parts)));
-    }
     for filters in 0..8 {
         let text = |bit: u8| (filters & bit != 0).then(|| "x".to_owned());
         let filter = MessageFilter {

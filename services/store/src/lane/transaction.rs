@@ -12,7 +12,7 @@ use super::{
 use crate::{
     ChannelId, Result, acks, audit, channels,
     feed::{Event, EventKind},
-    messages::{self, AppendParts},
+    messages,
     slots::{self, Sequences},
     statuses,
 };
@@ -20,7 +20,6 @@ use futures_util::join;
 use handoff_protocol::{Id, TeamId, Timestamp};
 use std::collections::HashMap;
 use time::OffsetDateTime;
-use tokio::sync::OnceCell;
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
 /// A lane's connection, with its statements prepared.
@@ -29,8 +28,7 @@ pub(super) struct LaneSession {
     sequences: Sequences,
     lock: Statement,
     create_channels: Statement,
-    /// Prepared when a batch first needs them.
-    append_messages: [OnceCell<Statement>; AppendParts::COUNT],
+    append_messages: Statement,
     move_acks: Statement,
     set_statuses: Statement,
     delete_statuses: Statement,
@@ -56,7 +54,7 @@ impl LaneSession {
             sequences: slots::sequences(&client).await?,
             lock: client.prepare(slots::LOCK).await?,
             create_channels: client.prepare(channels::CREATE).await?,
-            append_messages: Default::default(),
+            append_messages: client.prepare(messages::APPEND).await?,
             move_acks: client.prepare(acks::MOVE).await?,
             set_statuses: client.prepare(statuses::SET).await?,
             delete_statuses: client.prepare(statuses::DELETE).await?,
@@ -91,14 +89,13 @@ impl LaneSession {
             .collect();
         let lock_params: [&(dyn ToSql + Sync); 1] = [&slots];
         let groups = Groups::of(batch.items());
-        let append = self.append_statement(&groups.posts).await?;
         // Each future sends its statement when it is first polled, and join! polls in order: the
         // whole transaction is on its way before the first answer comes.
         let (begun, locked, created, posted, acked, set, unset, deleted, closed, denied, ended) = join!(
             self.client.batch_execute("begin"),
             self.query(&self.lock, &lock_params),
             self.create_channels(&groups.channels, channels_per_team),
-            self.append_messages(append, &groups.posts),
+            self.append_messages(&groups.posts),
             self.move_acks(&groups.acks),
             self.set_statuses(&groups.statuses),
             self.delete_statuses(&groups.status_deletions),
@@ -331,25 +328,7 @@ impl LaneSession {
         self.query(&self.create_channels, &params).await
     }
 
-    /// The statement that these posts need, prepared before the transaction begins.
-    async fn append_statement(&self, posts: &Group<'_, super::Post>) -> PgResult<&Statement> {
-        let any = |has: fn(&super::Post) -> bool| posts.writes.iter().any(|post| has(post));
-        let parts = AppendParts {
-            mentions: any(|post| post.message.mention.is_some()),
-            replies: any(|post| post.message.thread_id.is_some()),
-            idempotency: any(|post| post.idempotency.is_some()),
-        };
-        let sql = || messages::append_statement(parts);
-        self.append_messages[parts.index()]
-            .get_or_try_init(async || self.client.prepare(&sql()).await)
-            .await
-    }
-
-    async fn append_messages(
-        &self,
-        append: &Statement,
-        posts: &Group<'_, super::Post>,
-    ) -> PgResult<Vec<Row>> {
+    async fn append_messages(&self, posts: &Group<'_, super::Post>) -> PgResult<Vec<Row>> {
         if posts.is_empty() {
             return Ok(Vec::new());
         }
@@ -378,7 +357,7 @@ impl LaneSession {
             &keys,
             &body_hashes,
         ];
-        self.query(append, &params).await
+        self.query(&self.append_messages, &params).await
     }
 
     async fn move_acks(&self, acks: &Acks<'_>) -> PgResult<Vec<Row>> {
