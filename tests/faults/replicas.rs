@@ -46,7 +46,7 @@ async fn g1_g4_a_replica_stopped_again_and_again_in_the_middle_of_batches() {
     let mut slowest = Duration::ZERO;
     for round in 0..20_u64 {
         load.stored_more(30).await;
-        if round % 4 == 0 {
+        if round % 2 == 0 {
             bulk.write(Writing {
                 writers: 40,
                 each: Some(1),
