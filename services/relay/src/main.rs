@@ -28,6 +28,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    use_small_pages();
     let arguments = Arguments::parse();
     start_logging(matches!(arguments.command, Command::Dev(_)));
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -49,6 +50,15 @@ fn main() -> ExitCode {
             eprintln!("handoff-relay: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Keeps the kernel from backing the heap with huge pages, which the allocator asks for: of what
+/// thousands of idle connections hold, most was never touched, and would be resident all the same.
+fn use_small_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
+        eprintln!("handoff-relay: huge pages can't be turned off: {error}");
     }
 }
 
