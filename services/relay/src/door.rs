@@ -352,9 +352,7 @@ impl ApiRequest {
     /// The ID at the end of the path.
     pub(crate) fn id_in_path(&self) -> Result<Id> {
         let id = self.segment(LAST_SEGMENT).unwrap_or_default();
-        let id = Id::parse(&id)?;
-        // `0-0` is a cursor; as a message it names none.
-        Ok(id)
+        Ok(Id::parse(&id)?)
     }
 
     /// The status key at the end of the path.

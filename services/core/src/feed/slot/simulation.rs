@@ -345,13 +345,9 @@ impl World {
                 self.feed.swept(self.drawn);
             }
             self.pump();
-            let mut moved = false;
             for index in 0..self.streams.len() {
-                while self.turn(index) {
-                    moved = true;
-                }
+                while self.turn(index) {}
             }
-            let _ = moved;
         }
     }
 }
