@@ -64,8 +64,15 @@ pub(crate) struct LimitSettings {
         default_value = "20"
     )]
     streams_per_key: String,
-    /// Lanes that commit this replica's writes, 1 to 64: each is a connection
-    #[arg(long, env = "HANDOFF_LANES", value_name = "LANES", default_value = "2")]
+    /// Lanes that commit this replica's writes, 1 to 64: each is a connection [default: 2, or 1
+    /// where there are fewer than 4 cores]
+    #[arg(
+        long,
+        env = "HANDOFF_LANES",
+        value_name = "LANES",
+        default_value_t = default_lanes(),
+        hide_default_value = true
+    )]
     lanes: String,
     /// Connections for reads
     #[arg(
@@ -99,6 +106,12 @@ pub(crate) struct LimitSettings {
         default_value = "20000"
     )]
     shutdown_ms: String,
+}
+
+/// Postgres works for each lane on a core of its own, and the relay needs one as well.
+fn default_lanes() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if cores < 4 { "1" } else { "2" }.to_owned()
 }
 
 /// Settings of `serve`.

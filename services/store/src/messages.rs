@@ -9,10 +9,14 @@ use handoff_protocol::{
 use time::OffsetDateTime;
 use tokio_postgres::{Row, types::ToSql};
 
-/// Appends messages in the order given.
+/// Appends messages in the order given, to channels that are each looked up once.
 ///
 /// The caller holds the locks of their slots: that makes commit order equal ID order, which every
 /// cursor depends on (guarantee G2), and lets the newest row of a channel tell its next `seq`.
+/// `known_id` is the ID of any message of the channel's, or 0: the search for the newest row ends
+/// there, where it would otherwise read a whole page of the index. A channel of the same name
+/// that was opened since has greater IDs only, so an old `known_id` is as good.
+///
 /// Everything is looked up by itself (`limit 1` keeps the planner from joining whole tables), and
 /// IDs are drawn from rows already in order.
 ///
@@ -20,64 +24,74 @@ use tokio_postgres::{Row, types::ToSql};
 /// planner the partial indexes: on a table that was empty a moment ago they look as good as the
 /// primary key, and would be walked in whole once it has grown.
 pub(crate) const APPEND: &str = "
-    with drawn as materialized (
+    with heads as materialized (
+        select array_agg(coalesce(channel.id, 0) order by ord) as channel_ids,
+            array_agg(coalesce(newest.seq, 0) order by ord) as seqs
+        from unnest($1::bigint[], $3::text[], $4::bigint[]) with ordinality
+            as wanted (team_id, name, known_id, ord)
+        left join lateral (
+            select c.id
+            from channels c
+            where c.team_id = wanted.team_id and c.name = wanted.name and c.deleted_id is null
+            limit 1
+        ) channel on true
+        left join lateral (
+            select m.seq
+            from messages m
+            where m.team_id = wanted.team_id and m.channel_id = channel.id
+                and m.id >= wanted.known_id
+            order by m.id desc
+            limit 1
+        ) newest on true
+    ),
+    drawn as materialized (
         select numbered.*,
-            case when outcome = 0 then nextval(sequence::regclass) end as id,
+            case when outcome = 0 then nextval(($2::oid[])[place]::regclass) end as id,
             clock_timestamp() as created_at
         from (
             select decided.*,
-                newest_seq + row_number() over (
-                    partition by team_id, channel_id, outcome order by ord
-                ) as seq
+                newest_seq + row_number() over (partition by place, outcome order by ord) as seq
             from (
-                select input.*, channel.channel_id, coalesce(newest.seq, 0) as newest_seq,
+                select post.*,
                     earlier.message_id as earlier_id, earlier.seq as earlier_seq,
                     earlier.created_at as earlier_at, earlier.reply_count as earlier_replies,
                     case
                         when earlier.message_id is not null and retried.same_body then 3
                         when earlier.message_id is not null then 4
                         -- Not 1: a reply that is refused must not open its channel.
-                        when channel.channel_id is null and thread_id is not null then 2
-                        when channel.channel_id is null then 1
+                        when channel_id = 0 and thread_id is not null then 2
+                        when channel_id = 0 then 1
                         when thread_id is not null and parent.id is null then 2
                         else 0
                     end::smallint as outcome
-                from unnest($1::bigint[], $2::oid[], $3::text[], $4::text[], $5::text[],
-                        $6::text[], $7::bigint[], $8::bytea[], $9::text[], $10::bytea[])
-                    with ordinality as input (team_id, sequence, channel, sender, content, mention,
-                        thread_id, key_hash, idempotency_key, body_hash, ord)
-                left join lateral (
-                    select c.id as channel_id
-                    from channels c
-                    where c.team_id = input.team_id and c.name = input.channel
-                        and c.deleted_id is null
-                    limit 1
-                ) channel on true
-                left join lateral (
-                    select m.seq
-                    from messages m
-                    where m.team_id = input.team_id and m.channel_id = channel.channel_id
-                    order by m.id desc
-                    limit 1
-                ) newest on true
+                from (
+                    select input.*, ($1::bigint[])[place] as team_id,
+                        heads.channel_ids[place] as channel_id, heads.seqs[place] as newest_seq
+                    from unnest($5::int[], $6::text[], $7::text[], $8::text[], $9::bigint[],
+                            $10::bytea[], $11::text[], $12::bytea[])
+                        with ordinality as input (place, sender, content, mention, thread_id,
+                            key_hash, idempotency_key, body_hash, ord)
+                    cross join heads
+                ) post
                 left join lateral (
                     select m.id
                     from messages m
-                    where m.team_id = input.team_id and m.channel_id = channel.channel_id
-                        and m.id = input.thread_id and coalesce(m.deleted_id, 0) = 0
+                    where m.team_id = post.team_id and m.channel_id = post.channel_id
+                        and m.id = post.thread_id and coalesce(m.deleted_id, 0) = 0
                     limit 1
                 ) parent on true
                 left join lateral (
-                    select i.channel_id, i.message_id, i.body_hash = input.body_hash as same_body
+                    select i.channel_id as in_channel, i.message_id,
+                        i.body_hash = post.body_hash as same_body
                     from idempotency i
-                    where i.team_id = input.team_id and i.key_hash = input.key_hash
-                        and i.idempotency_key = input.idempotency_key
+                    where i.team_id = post.team_id and i.key_hash = post.key_hash
+                        and i.idempotency_key = post.idempotency_key
                     limit 1
                 ) retried on true
                 left join lateral (
                     select m.id as message_id, m.seq, m.created_at, m.reply_count
                     from messages m
-                    where m.team_id = input.team_id and m.channel_id = retried.channel_id
+                    where m.team_id = post.team_id and m.channel_id = retried.in_channel
                         and m.id = retried.message_id
                     limit 1
                 ) earlier on true

@@ -22,6 +22,7 @@ use crate::{
     notifier::NotifierHandle,
 };
 use batch::{Batch, Queued};
+use futures_util::join;
 use handoff_protocol::ids::Slot;
 use std::{
     collections::VecDeque,
@@ -42,6 +43,8 @@ const QUEUE_BYTES: usize = 16 << 20;
 const BATCH_ITEMS: usize = 512;
 /// Bytes of text in a batch at most, but for a single write that has more.
 const BATCH_BYTES: usize = 2 << 20;
+/// Fewer writes than these are worth a turn of the scheduler, which may bring more.
+const FEW_ITEMS: usize = 8;
 /// How long a batch's answer may take: longer than every timeout that Postgres applies itself.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -82,8 +85,10 @@ impl Lanes {
                     queue,
                     left_over: VecDeque::new(),
                     queued_bytes: queued_bytes.clone(),
-                    commits: commits.clone(),
-                    notifier: notifier.clone(),
+                    publisher: Publisher {
+                        commits: commits.clone(),
+                        notifier: notifier.clone(),
+                    },
                 };
                 Lane {
                     sender: std::sync::RwLock::new(Some(sender)),
@@ -148,37 +153,73 @@ struct Worker {
     /// Taken from the queue, but not fit for the same batch as what came before.
     left_over: VecDeque<Queued>,
     queued_bytes: Arc<AtomicUsize>,
-    commits: Arc<dyn Commits>,
-    notifier: NotifierHandle,
+    publisher: Publisher,
+}
+
+/// A batch that is committed, and whose writers don't know it yet.
+struct Unpublished {
+    batch: Batch,
+    committed: Committed,
 }
 
 impl Worker {
     async fn run(mut self) {
+        let mut unpublished = None;
         loop {
+            self.take_queued();
+            if self.left_over.len() < FEW_ITEMS
+                && let Some(unpublished) = unpublished.take()
+            {
+                let missing = self.publisher.publish(unpublished);
+                self.put_back(missing);
+                continue;
+            }
             if self.left_over.is_empty() {
                 match self.queue.recv().await {
                     Some(queued) => self.left_over.push_back(queued),
                     None => return,
                 }
             }
-            while self.left_over.len() < BATCH_ITEMS
-                && let Ok(queued) = self.queue.try_recv()
-            {
-                self.left_over.push_back(queued);
+            if self.left_over.len() < FEW_ITEMS {
+                // The scheduler's next turn may bring more, and a batch costs nearly the same
+                // whatever its size. With many at hand Postgres must not wait for it.
+                tokio::task::yield_now().await;
+                self.take_queued();
             }
             let batch = Batch::take(&mut self.left_over, BATCH_ITEMS, BATCH_BYTES);
             let bytes = batch.text_bytes();
-            self.commit(batch).await;
+            unpublished = self.commit(batch, unpublished).await;
             self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
     }
 
+    fn take_queued(&mut self) {
+        while self.left_over.len() < BATCH_ITEMS
+            && let Ok(queued) = self.queue.try_recv()
+        {
+            self.left_over.push_back(queued);
+        }
+    }
+
+    /// Posts whose channel is missing go ahead of what waits: they came first.
+    fn put_back(&mut self, missing: Vec<Queued>) {
+        for queued in missing.into_iter().rev() {
+            self.queued_bytes.fetch_add(queued.bytes, Ordering::Relaxed);
+            self.left_over.push_front(queued);
+        }
+    }
+
     /// Commits a batch; where Postgres refuses a value in it, its halves, down to the culprit.
-    async fn commit(&mut self, batch: Batch) {
+    /// Publishes what came before while Postgres works, and leaves the last part to the caller.
+    async fn commit(
+        &mut self,
+        batch: Batch,
+        mut before: Option<Unpublished>,
+    ) -> Option<Unpublished> {
         let mut parts = VecDeque::from([batch]);
         while let Some(batch) = parts.pop_front() {
-            match self.try_commit(&batch).await {
-                Ok(outcomes) => self.publish(batch, outcomes),
+            match self.try_commit(&batch, before.take()).await {
+                Ok(committed) => before = Some(Unpublished { batch, committed }),
                 Err(Error::Rejected(_)) if batch.len() > 1 => {
                     let (first, second) = batch.halves();
                     parts.push_front(second);
@@ -187,31 +228,75 @@ impl Worker {
                 Err(error) => self.fail(batch, error),
             }
         }
+        before
     }
 
-    async fn try_commit(&mut self, batch: &Batch) -> Result<Committed> {
-        let session = match &mut self.session {
-            Some(session) if !session.is_closed() => session,
-            session => {
-                let application = format!("handoff lane {}", self.number);
-                let connected = session_for_lane(&self.url, &application).await?;
-                session.insert(connected)
-            }
+    async fn try_commit(
+        &mut self,
+        batch: &Batch,
+        before: Option<Unpublished>,
+    ) -> Result<Committed> {
+        let (session, publisher) = (&mut self.session, &self.publisher);
+        let commit = async {
+            let session = match session {
+                Some(session) if !session.is_closed() => session,
+                session => {
+                    let application = format!("handoff lane {}", self.number);
+                    match session_for_lane(&self.url, &application).await {
+                        Ok(connected) => session.insert(connected),
+                        Err(error) => return Ok(Err(error)),
+                    }
+                }
+            };
+            let run = session.run(batch, self.channels_per_team);
+            tokio::time::timeout(BATCH_TIMEOUT, run).await
         };
-        let run = session.run(batch, self.channels_per_team);
-        match tokio::time::timeout(BATCH_TIMEOUT, run).await {
-            Ok(committed) => committed,
-            Err(_) => {
-                // Never cancelled: a cancelled wait for a synchronous standby would commit with
-                // no more than a warning. The outcome is unknown.
-                self.session = None;
-                Err(Error::unavailable("no answer to a batch in time"))
+        let publish = async { before.map(|before| publisher.publish(before)) };
+        // Polled in order: the batch is on its way when the one before is published.
+        let (committed, missing) = join!(commit, publish);
+        self.put_back(missing.unwrap_or_default());
+        committed.unwrap_or_else(|_| {
+            // Never cancelled: a cancelled wait for a synchronous standby would commit with no
+            // more than a warning. The outcome is unknown.
+            self.session = None;
+            Err(Error::unavailable("no answer to a batch in time"))
+        })
+    }
+
+    fn fail(&mut self, batch: Batch, error: Error) {
+        if !matches!(error, Error::Rejected(_)) {
+            tracing::warn!(
+                lane = self.number,
+                writes = batch.len(),
+                error = &error as &dyn std::error::Error,
+                "A batch failed"
+            );
+            for slot in batch.slots() {
+                self.publisher.commits.unsettled(slot);
             }
         }
+        let mut error = Some(error);
+        for queued in batch.into_items() {
+            let again = match error.as_ref() {
+                Some(Error::Unavailable { context, .. }) => Error::unavailable(context),
+                Some(Error::Internal(_)) => Error::Internal("the batch failed".into()),
+                _ => Error::unavailable("the batch failed"),
+            };
+            let _ = queued.reply.send(Err(error.take().unwrap_or(again)));
+        }
     }
+}
 
-    /// Tells the feed and the other replicas what was committed, then answers the writers.
-    fn publish(&mut self, batch: Batch, committed: Committed) {
+/// Tells of what was committed.
+struct Publisher {
+    commits: Arc<dyn Commits>,
+    notifier: NotifierHandle,
+}
+
+impl Publisher {
+    /// Tells the feed and the other replicas, then answers the writers; but for those whose
+    /// channel must be opened first, which it returns.
+    fn publish(&self, Unpublished { batch, committed }: Unpublished) -> Vec<Queued> {
         let mut commits: Vec<SlotCommit> = Vec::new();
         for event in committed.events {
             let slot = event.team.slot();
@@ -225,7 +310,7 @@ impl Worker {
             self.notifier.ring(BellEntry::from(&commit));
             self.commits.committed(commit);
         }
-        let mut channel_missing = Vec::new();
+        let mut missing = Vec::new();
         for (queued, outcome) in batch.into_items().into_iter().zip(committed.outcomes) {
             match outcome {
                 // A writer that hung up wants no answer.
@@ -234,40 +319,13 @@ impl Worker {
                     let error = Error::Internal("a channel was neither opened nor refused".into());
                     let _ = queued.reply.send(Err(error));
                 }
-                None => channel_missing.push(Queued {
+                None => missing.push(Queued {
                     may_create_channel: true,
                     ..queued
                 }),
             }
         }
-        // Ahead of what waits: these came first.
-        for queued in channel_missing.into_iter().rev() {
-            self.queued_bytes.fetch_add(queued.bytes, Ordering::Relaxed);
-            self.left_over.push_front(queued);
-        }
-    }
-
-    fn fail(&mut self, batch: Batch, error: Error) {
-        if !matches!(error, Error::Rejected(_)) {
-            tracing::warn!(
-                lane = self.number,
-                writes = batch.len(),
-                error = &error as &dyn std::error::Error,
-                "A batch failed"
-            );
-            for slot in batch.slots() {
-                self.commits.unsettled(slot);
-            }
-        }
-        let mut error = Some(error);
-        for queued in batch.into_items() {
-            let again = match error.as_ref() {
-                Some(Error::Unavailable { context, .. }) => Error::unavailable(context),
-                Some(Error::Internal(_)) => Error::Internal("the batch failed".into()),
-                _ => Error::unavailable("the batch failed"),
-            };
-            let _ = queued.reply.send(Err(error.take().unwrap_or(again)));
-        }
+        missing
     }
 }
 

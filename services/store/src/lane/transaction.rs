@@ -26,6 +26,7 @@ use tokio_postgres::{Client, Row, Statement, types::ToSql};
 pub(super) struct LaneSession {
     client: Client,
     sequences: Sequences,
+    known_ids: KnownIds,
     lock: Statement,
     create_channels: Statement,
     append_messages: Statement,
@@ -52,6 +53,7 @@ impl LaneSession {
     pub(super) async fn prepare(client: Client) -> Result<Self> {
         Ok(Self {
             sequences: slots::sequences(&client).await?,
+            known_ids: KnownIds::default(),
             lock: client.prepare(slots::LOCK).await?,
             create_channels: client.prepare(channels::CREATE).await?,
             append_messages: client.prepare(messages::APPEND).await?,
@@ -79,7 +81,7 @@ impl LaneSession {
 
     /// Commits the batch. An error means that nothing of it is known to stand: all of it does, or
     /// nothing, and a lost connection doesn't tell which.
-    pub(super) async fn run(&self, batch: &Batch, channels_per_team: i64) -> Result<Committed> {
+    pub(super) async fn run(&mut self, batch: &Batch, channels_per_team: i64) -> Result<Committed> {
         let mut committed = Committed::default();
         committed.outcomes.resize_with(batch.len(), || None);
         let slots: Vec<i32> = batch
@@ -125,7 +127,47 @@ impl LaneSession {
             .channel_deletions
             .deletions(&closed, &mut committed)?;
         groups.denials.outcomes(&denied, &mut committed)?;
+        self.known_ids.learn(&committed.events);
         Ok(committed)
+    }
+}
+
+/// The newest message of each channel that this session has posted to, as far as it knows: where
+/// the search for a channel's newest row may end. Others may have posted since.
+#[derive(Default)]
+struct KnownIds {
+    by_team: HashMap<TeamId, HashMap<String, i64>>,
+    channels: usize,
+}
+
+impl KnownIds {
+    /// Beyond this many channels all are forgotten.
+    const CHANNELS_MAX: usize = 20_000;
+
+    fn get(&self, (team, channel): (TeamId, &str)) -> i64 {
+        let channels = self.by_team.get(&team);
+        channels
+            .and_then(|channels| channels.get(channel))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    fn learn(&mut self, events: &[Event]) {
+        for event in events {
+            let EventKind::Message(message) = &event.kind else {
+                continue;
+            };
+            let channels = self.by_team.entry(event.team).or_default();
+            if let Some(known_id) = channels.get_mut(message.channel.as_str()) {
+                *known_id = event.id;
+                continue;
+            }
+            channels.insert(message.channel.as_str().to_owned(), event.id);
+            self.channels += 1;
+            if self.channels > Self::CHANNELS_MAX {
+                *self = Self::default();
+            }
+        }
     }
 }
 
@@ -133,7 +175,7 @@ impl LaneSession {
 #[derive(Default)]
 struct Groups<'a> {
     channels: WantedChannels<'a>,
-    posts: Group<'a, super::Post>,
+    posts: Posts<'a>,
     acks: Acks<'a>,
     statuses: Group<'a, super::SetStatus>,
     status_deletions: Group<'a, super::DeleteStatus>,
@@ -328,11 +370,18 @@ impl LaneSession {
         self.query(&self.create_channels, &params).await
     }
 
-    async fn append_messages(&self, posts: &Group<'_, super::Post>) -> PgResult<Vec<Row>> {
-        if posts.is_empty() {
+    async fn append_messages(&self, posts: &Posts<'_>) -> PgResult<Vec<Row>> {
+        let Posts {
+            group, to, places, ..
+        } = posts;
+        if group.is_empty() {
             return Ok(Vec::new());
         }
-        let idempotency = posts.column(|post| post.idempotency.as_ref());
+        let teams: Vec<i64> = to.iter().map(|(team, _)| team.serial()).collect();
+        let sequences: Vec<u32> = to.iter().map(|(team, _)| self.sequence(*team)).collect();
+        let channels: Vec<&str> = to.iter().map(|(_, channel)| *channel).collect();
+        let known_ids: Vec<i64> = to.iter().map(|to| self.known_ids.get(*to)).collect();
+        let idempotency = group.column(|post| post.idempotency.as_ref());
         let key_hashes: Vec<Option<&[u8]>> = idempotency
             .iter()
             .map(|idempotency| idempotency.map(|idempotency| &idempotency.key_hash.0[..]))
@@ -345,14 +394,16 @@ impl LaneSession {
             .iter()
             .map(|idempotency| idempotency.map(|idempotency| &idempotency.body_hash[..]))
             .collect();
-        let params: [&(dyn ToSql + Sync); 10] = [
-            &posts.column(|post| post.team.serial()),
-            &posts.column(|post| self.sequence(post.team)),
-            &posts.column(|post| post.channel.as_str()),
-            &posts.column(|post| post.sender.as_str()),
-            &posts.column(|post| post.message.content.as_str()),
-            &posts.column(|post| post.message.mention.as_ref().map(|name| name.as_str())),
-            &posts.column(|post| post.message.thread_id.map(Id::serial)),
+        let params: [&(dyn ToSql + Sync); 12] = [
+            &teams,
+            &sequences,
+            &channels,
+            &known_ids,
+            places,
+            &group.column(|post| post.sender.as_str()),
+            &group.column(|post| post.message.content.as_str()),
+            &group.column(|post| post.message.mention.as_ref().map(|name| name.as_str())),
+            &group.column(|post| post.message.thread_id.map(Id::serial)),
             &key_hashes,
             &keys,
             &body_hashes,
@@ -454,7 +505,30 @@ impl LaneSession {
     }
 }
 
-impl Group<'_, super::Post> {
+/// Posts, with the channels that they go to, each once.
+#[derive(Default)]
+struct Posts<'a> {
+    group: Group<'a, super::Post>,
+    to: Vec<(TeamId, &'a str)>,
+    by_channel: HashMap<(TeamId, &'a str), i32>,
+    /// For each post, where its channel stands in `to`, from 1.
+    places: Vec<i32>,
+}
+
+impl<'a> Posts<'a> {
+    fn push(&mut self, place: usize, post: &'a super::Post) {
+        let to = (post.team, post.channel.as_str());
+        let next = self.to.len() as i32 + 1;
+        let channel = *self.by_channel.entry(to).or_insert(next);
+        if channel == next {
+            self.to.push(to);
+        }
+        self.places.push(channel);
+        self.group.push(place, post);
+    }
+}
+
+impl Posts<'_> {
     fn outcomes(
         &self,
         rows: &[Row],
@@ -462,7 +536,7 @@ impl Group<'_, super::Post> {
         committed: &mut Committed,
     ) -> Result<()> {
         for row in rows {
-            let (place, post) = self.of(row)?;
+            let (place, post) = self.group.of(row)?;
             let outcome = messages::Appended::from_code(row.try_get("outcome")?)?;
             committed.outcomes[place] = match outcome {
                 messages::Appended::ChannelMissing => limited
