@@ -12,6 +12,7 @@ mod audit;
 mod channels;
 mod conventions;
 mod fixtures;
+mod inbox;
 mod keys;
 mod me;
 mod routes;

@@ -103,6 +103,7 @@ pub(crate) const ROUTES: &[Route] = &[
     route("GET", "/api/audit", Needs::TeamAdmin, 200, none),
     route("POST", "/api/channels", Needs::TeamAdmin, 201, new_channel),
     route("GET", "/api/channels", Needs::Key, 200, none),
+    route("GET", "/api/inbox", Needs::Key, 200, none),
     route("DELETE", "/api/channels/{channel}", Needs::Admin, 204, none),
     route(
         "POST",

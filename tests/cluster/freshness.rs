@@ -248,3 +248,23 @@ async fn g1_twins_on_two_replicas_at_the_same_instant_post_once() {
     let expected: Vec<String> = (0..ROUNDS).map(|round| format!("round {round}")).collect();
     assert_eq!(contents(&page), expected);
 }
+
+#[tokio::test]
+async fn g4_who_waits_on_one_replica_is_woken_by_a_post_on_another() {
+    let relay = TestRelay::builder().replicas(2).start().await;
+    let admin = relay.admin();
+    let bob = relay.agent("bob", json!({"*": "write"})).await;
+    let mut after = "0".to_owned();
+    for round in 0..ROUNDS {
+        let (here, there) = (admin.on(round % 2), bob.on((round + 1) % 2));
+        let path = format!("/api/inbox?wait=50&after_id={after}");
+        let body = json!({"content": "wake up", "mention": "bob"});
+        // Now and then the channel is new as well.
+        let channel = format!("/api/channels/ops-{}/messages", round / 5);
+        let (found, posted) =
+            futures_util::join!(there.get(path), async { here.post(channel, body).await });
+        let (found, posted) = (found.expect(200), posted.expect(201));
+        assert_eq!(found["mentions"], json!([posted]));
+        after = posted["id"].as_str().unwrap().to_owned();
+    }
+}

@@ -214,7 +214,7 @@ fn stored(answer: &Response) -> Option<Value> {
 
 #[tokio::test]
 async fn g7_a_full_lane_answers_503_with_retry_after_and_keeps_its_word() {
-    let relay = TestRelay::builder().start().await;
+    let relay = TestRelay::builder().env("HANDOFF_LANES", 2).start().await;
     let admin = relay.admin();
     admin.say("ops", "hello").await;
     // A team in the other one of the two lanes.

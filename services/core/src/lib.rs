@@ -7,6 +7,7 @@ mod access;
 mod channels;
 mod error;
 pub mod feed;
+mod inbox;
 mod key_cache;
 mod keys;
 mod messages;

@@ -9,6 +9,8 @@ pub enum Operation {
     ReadMe,
     /// List the channels that the key may read.
     ListChannels,
+    /// Read what one hasn't read, over the channels that the key may read.
+    ReadInbox,
     /// List status entries over the channels that the key may read.
     ListAllStatuses,
     /// Make a key.
@@ -71,7 +73,10 @@ impl Operation {
     pub const fn scope(self) -> Scope {
         use Level::{Admin, Read, Write};
         match self {
-            Operation::ReadMe | Operation::ListChannels | Operation::ListAllStatuses => Scope::Own,
+            Operation::ReadMe
+            | Operation::ListChannels
+            | Operation::ReadInbox
+            | Operation::ListAllStatuses => Scope::Own,
             Operation::CreateKey
             | Operation::ListKeys
             | Operation::SetKeyPermissions

@@ -50,7 +50,7 @@ struct StreamsOfKey {
 }
 
 /// A stream's place under its key's limit; free again when dropped.
-struct StreamSlot {
+pub(crate) struct StreamSlot {
     relay: Arc<Relay>,
     hash: KeyHash,
     streams: Arc<StreamsOfKey>,
@@ -113,6 +113,13 @@ impl StreamsOfKey {
     }
 }
 
+impl StreamSlot {
+    /// Cancelled when the key no longer is what it was.
+    pub(crate) fn end(&self) -> CancellationToken {
+        self.streams.end.clone()
+    }
+}
+
 impl Drop for StreamSlot {
     fn drop(&mut self) {
         let mut keys = self.relay.open_streams.keys();
@@ -167,7 +174,11 @@ impl Relay {
         .retry_after(Duration::from_secs(1)))
     }
 
-    async fn take_stream_slot(self: &Arc<Self>, caller: &Caller) -> Result<Arc<StreamSlot>> {
+    /// Takes a place under the key's limit of streams; free again when dropped.
+    pub(crate) async fn take_stream_slot(
+        self: &Arc<Self>,
+        caller: &Caller,
+    ) -> Result<Arc<StreamSlot>> {
         let key = &caller.key.row;
         let elsewhere = match self.budgets.live_replicas() {
             1 => 0,
@@ -251,7 +262,7 @@ impl MessageStream {
     /// The next frames, at least one; none when the stream has ended: its key changed, a channel
     /// was deleted, or this replica stops. Nothing is lost if the wait is given up.
     pub async fn next(&mut self) -> Option<Vec<Bytes>> {
-        let (end, stop) = (self.place.streams.end.clone(), self.relay.stop.clone());
+        let (end, stop) = (self.place.end(), self.relay.stop.clone());
         tokio::select! {
             biased;
             () = end.cancelled() => None,

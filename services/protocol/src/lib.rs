@@ -6,6 +6,7 @@
 pub mod channels;
 pub mod errors;
 pub mod ids;
+pub mod inbox;
 pub mod keys;
 pub mod messages;
 pub mod names;

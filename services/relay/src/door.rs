@@ -321,10 +321,20 @@ impl ApiRequest {
 
     /// Asks for the permission on every channel of `channels`, in the query.
     pub(crate) async fn channels_grant(&self, operation: Operation) -> Result<StreamGrant> {
+        let channels = self.channels_in_query()?;
+        let channels =
+            channels.ok_or_else(|| Invalid::missing("channels, like ?channels=build,deploy"))?;
+        self.relay()
+            .grant_on_channels(self.caller()?, operation, channels, || self.action())
+            .await
+    }
+
+    /// The names in `channels`, in the query, each once.
+    pub(crate) fn channels_in_query(&self) -> Result<Option<Vec<ChannelName>>> {
         const CHANNELS_MAX: usize = 500;
-        let names = self.query().text("channels")?;
-        let names =
-            names.ok_or_else(|| Invalid::missing("channels, like ?channels=build,deploy"))?;
+        let Some(names) = self.query().text("channels")? else {
+            return Ok(None);
+        };
         let mut channels = names
             .split(',')
             .map(ChannelName::parse)
@@ -332,12 +342,10 @@ impl ApiRequest {
         channels.sort_unstable();
         channels.dedup();
         if channels.len() > CHANNELS_MAX {
-            let message = format!("A stream follows at most {CHANNELS_MAX} channels");
+            let message = format!("channels holds at most {CHANNELS_MAX} names");
             return Err(Error::new(ErrorCode::FieldTooLarge, message));
         }
-        self.relay()
-            .grant_on_channels(self.caller()?, operation, channels, || self.action())
-            .await
+        Ok(Some(channels))
     }
 
     /// A segment of the path, decoded; none if it isn't UTF-8.

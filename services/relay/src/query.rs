@@ -61,6 +61,18 @@ impl<'a> Query<'a> {
         self.lossy(name).map(|text| Id::parse(&text)).transpose()
     }
 
+    /// A parameter that is `true` or `false`; absent means false.
+    pub(crate) fn flag(self, name: &str) -> Result<bool, Invalid> {
+        match self.lossy(name).as_deref() {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Invalid::new(
+                ErrorCode::InvalidLimit,
+                format!("{name} is true or false"),
+            )),
+        }
+    }
+
     /// `limit`.
     pub(crate) fn limit(self) -> Result<PageLimit, Invalid> {
         let limit = self

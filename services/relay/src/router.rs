@@ -3,7 +3,7 @@
 use crate::{
     door::{self, ApiRequest, App, Needs},
     error::refusal,
-    handlers::{channels, keys, messages, service, statuses, streams, teams},
+    handlers::{channels, inbox, keys, messages, service, statuses, streams, teams},
 };
 use axum::{
     Router,
@@ -135,6 +135,7 @@ pub fn routes() -> Vec<Route> {
             Key,
             statuses::list_status_changes,
         ),
+        route(get.clone(), "/api/inbox", Key, inbox::read_inbox),
         route(get.clone(), "/api/status", Key, statuses::list_all_statuses),
         route(get, "/api/stream", Key, streams::stream_channels),
     ]

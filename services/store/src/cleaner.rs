@@ -64,6 +64,9 @@ const OLD_SIGNUPS: &str =
 const OLD_RATE_LIMITS: &str =
     "delete from rate_limits where window_started_at < clock_timestamp() - interval '1 hour'";
 
+const OLD_HOOK_SESSIONS: &str =
+    "delete from hook_sessions where updated_at < clock_timestamp() - interval '7 days'";
+
 impl Store {
     /// Removes a batch of everything that is due; answers whether more is waiting.
     pub async fn clean(&self) -> Result<bool> {
@@ -75,6 +78,7 @@ impl Store {
                 client.execute(OLD_KEY_CHANGES, &[]).await?;
                 client.execute(OLD_SIGNUPS, &[]).await?;
                 client.execute(OLD_RATE_LIMITS, &[]).await?;
+                client.execute(OLD_HOOK_SESSIONS, &[]).await?;
                 Ok(removed == BATCH as u64)
             })
             .await?;

@@ -18,6 +18,7 @@ mod connection;
 mod database_url;
 mod error;
 pub mod feed;
+pub mod inbox;
 pub mod keys;
 pub mod lane;
 pub mod listener;

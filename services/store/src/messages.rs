@@ -223,6 +223,7 @@ macro_rules! columns {
         "m.id, m.seq, m.sender, m.content, m.mention, m.thread_id, m.reply_count, m.created_at"
     };
 }
+pub(crate) use columns;
 
 /// What stands in a range of IDs, for the feed. Every ID of the range is decided.
 pub(crate) const IN_RANGE: &str = concat!(

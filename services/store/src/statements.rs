@@ -1,7 +1,7 @@
 //! Every statement of the request path and of the feed, by name, for the test that looks at their
 //! plans: each must find its rows by index, however large the tables are.
 
-use crate::{acks, audit, channels, feed, messages, rate_limits, replicas, slots, statuses};
+use crate::{acks, audit, channels, feed, inbox, messages, rate_limits, replicas, slots, statuses};
 use handoff_protocol::{Id, messages::MessageFilter};
 
 /// The names and texts.
@@ -26,6 +26,10 @@ pub fn hot_statements() -> Vec<(String, String)> {
         ("feed: messages", messages::IN_RANGE),
         ("feed: deleted messages", feed::DELETED_MESSAGES),
         ("feed: deleted channels", feed::DELETED_CHANNELS),
+        ("inbox: channels", inbox::HEADS),
+        ("inbox: mentions", inbox::MENTIONS),
+        ("inbox: other messages", inbox::OTHERS),
+        ("inbox: announce", inbox::ANNOUNCE),
         ("list acks", acks::LIST),
         ("list statuses", statuses::LIST),
         ("status changes after", statuses::CHANGES_AFTER),

@@ -103,13 +103,14 @@ const FILL: &str = "
     select 1, 1, 'reader' || n, n, now(), n from generate_series(1, 5000) n;";
 
 /// Tables that hold the data of teams.
-const TEAM_TABLES: [&str; 8] = [
+const TEAM_TABLES: [&str; 9] = [
     "channels",
     "messages",
     "mentions",
     "acks",
     "status_entries",
     "status_history",
+    "hook_sessions",
     "idempotency",
     "audit_log",
 ];

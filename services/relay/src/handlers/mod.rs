@@ -1,6 +1,7 @@
 //! Route handlers, by noun. Each asks for its permission first, then reads what it was given.
 
 pub(crate) mod channels;
+pub(crate) mod inbox;
 pub(crate) mod keys;
 pub(crate) mod messages;
 pub(crate) mod service;

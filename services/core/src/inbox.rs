@@ -1,0 +1,220 @@
+//! The inbox: what a caller has not read, over all channels that its key can read.
+
+use crate::{Caller, Error, Operation, Relay, Result, TeamGrant, feed::Subscription};
+use handoff_protocol::{
+    ErrorCode, Id,
+    inbox::{Inbox, InboxRequest, UnreadCounts},
+    messages::Message,
+};
+use handoff_store::inbox::ChannelUnread;
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+/// Messages of each kind that an answer shows at most.
+const MESSAGES_MAX: usize = 200;
+/// Longest session name, in bytes.
+const SESSION_MAX: usize = 256;
+/// Between two looks of one who waits: in a busy team every message of others is news.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+impl Relay {
+    /// What the caller hasn't read. With a wait: as soon as there is something to show, else what
+    /// there is when the wait is over.
+    ///
+    /// # Errors
+    /// `SSE_LIMIT_REACHED`: one who waits counts as a stream. `INVALID_API_KEY` when the key
+    /// changed meanwhile.
+    pub async fn read_inbox(
+        self: &Arc<Self>,
+        grant: &TeamGrant,
+        request: &InboxRequest,
+    ) -> Result<Inbox> {
+        let caller = grant.caller_for(Operation::ReadInbox)?;
+        if request.wait.is_zero() {
+            let channels = self.unread_channels(caller, request).await?;
+            return self.show(caller, request, &channels).await;
+        }
+        let deadline = Instant::now() + request.wait;
+        let place = self.take_stream_slot(caller).await?;
+        let end = place.end();
+        let mut subscription = self.feed.subscribe(caller.team());
+        // First the ears, then the look.
+        subscription.wait_for_channels(true);
+        loop {
+            let looked = Instant::now();
+            let channels = self.unread_channels(caller, request).await?;
+            let found = channels.iter().any(|channel| {
+                channel.mentions > 0 || (channel.messages > 0 && !request.mentions_only)
+            });
+            if found || looked >= deadline {
+                return self.show(caller, request, &channels).await;
+            }
+            if follow(&mut subscription, &channels) {
+                // From here on whatever is committed wakes; what was before, the next look finds.
+                subscription.settle().await?;
+                continue;
+            }
+            tokio::select! {
+                biased;
+                () = end.cancelled() => return Err(Error::new(
+                    ErrorCode::InvalidApiKey,
+                    "This API key was changed or revoked while it waited",
+                )),
+                () = self.stop.cancelled() => return self.show(caller, request, &channels).await,
+                () = subscription.woken() => tokio::time::sleep_until(looked + LOOK_EVERY).await,
+                () = tokio::time::sleep_until(deadline) => {}
+            }
+        }
+    }
+
+    /// The unread messages that mention the caller and of which this session was not told yet,
+    /// oldest first; from now on it was.
+    pub async fn announce_mentions(
+        self: &Arc<Self>,
+        grant: &TeamGrant,
+        session: &str,
+    ) -> Result<Vec<Message>> {
+        let caller = grant.caller_for(Operation::ReadInbox)?;
+        if session.is_empty() || session.len() > SESSION_MAX || session.contains('\0') {
+            let message = format!("session_id has 1 to {SESSION_MAX} bytes, none of them U+0000");
+            return Err(Error::new(ErrorCode::FieldTooLarge, message));
+        }
+        let request = InboxRequest {
+            after: Id::BEGINNING,
+            channels: None,
+            mentions_only: true,
+            max_bytes: InboxRequest::DEFAULT_BYTES,
+            wait: Duration::ZERO,
+        };
+        let mut mentions = self.read_inbox(grant, &request).await?.mentions;
+        let Some(newest) = mentions.last().map(|message| message.id) else {
+            return Ok(mentions);
+        };
+        let (team, sender) = (caller.team(), caller.sender());
+        let before = self.store.announce(team, sender, session, newest).await?;
+        mentions.retain(|message| message.id > before);
+        Ok(mentions)
+    }
+
+    async fn unread_channels(
+        &self,
+        caller: &Caller,
+        request: &InboxRequest,
+    ) -> Result<Vec<ChannelUnread>> {
+        let readable = caller.readable();
+        let channels: Option<Vec<&str>> = match (&request.channels, &readable) {
+            (None, readable) => readable.clone(),
+            (Some(wanted), readable) => {
+                let may_read = |name: &&str| {
+                    let readable = readable.as_ref();
+                    readable.is_none_or(|readable| readable.contains(name))
+                };
+                let names = wanted.iter().map(|channel| channel.as_str());
+                Some(names.filter(may_read).collect())
+            }
+        };
+        let unread = self.store.unread_channels(
+            caller.team(),
+            caller.sender(),
+            channels.as_deref(),
+            request.after,
+        );
+        Ok(unread.await?)
+    }
+
+    /// Fills the budget: mentions first.
+    async fn show(
+        &self,
+        caller: &Caller,
+        request: &InboxRequest,
+        channels: &[ChannelUnread],
+    ) -> Result<Inbox> {
+        let (team, sender) = (caller.team(), caller.sender());
+        let mut budget = Budget {
+            bytes: request.max_bytes,
+            shown: 0,
+            left_out_after: None,
+        };
+        let (mut mentions, mut messages) = (Vec::new(), Vec::new());
+        let calling: Vec<_> = channels.iter().filter(|c| c.mentions > 0).collect();
+        if request.max_bytes > 0 && !calling.is_empty() {
+            let found = self
+                .store
+                .unread_mentions(team, sender, &calling, MESSAGES_MAX + 1);
+            mentions = budget.cut(found.await?, request.after);
+        }
+        let others: Vec<_> = channels
+            .iter()
+            .filter(|channel| channel.messages > channel.mentions || channel.mentions >= 100)
+            .collect();
+        if request.max_bytes > 0 && !request.mentions_only && !others.is_empty() {
+            let found = self
+                .store
+                .unread_others(team, sender, &others, MESSAGES_MAX + 1);
+            messages = budget.cut(found.await?, request.after);
+        }
+        let newest = mentions.last().into_iter().chain(messages.last());
+        let newest = newest.map(|message| message.id).max();
+        let unread = UnreadCounts {
+            mentions: channels
+                .iter()
+                .map(|channel| channel.mentions)
+                .sum::<u64>()
+                .min(100),
+            channels: channels
+                .iter()
+                .filter(|channel| channel.messages > 0)
+                .map(|channel| (channel.name.clone(), channel.messages))
+                .collect(),
+        };
+        let nothing_shown = request.max_bytes == 0 && !unread.channels.is_empty();
+        Ok(Inbox {
+            has_more: budget.left_out_after.is_some() || nothing_shown,
+            next_after_id: budget.left_out_after.or(newest).unwrap_or(request.after),
+            mentions,
+            messages,
+            unread,
+        })
+    }
+}
+
+/// Follows the channels that aren't followed yet; answers whether there were any.
+fn follow(subscription: &mut Subscription, channels: &[ChannelUnread]) -> bool {
+    let before = subscription.channel_ids().len();
+    for channel in channels {
+        subscription.add_channel(channel.id);
+    }
+    subscription.channel_ids().len() > before
+}
+
+/// Bytes of text that an answer may still show.
+struct Budget {
+    bytes: usize,
+    shown: usize,
+    /// The last place after which something was left out.
+    left_out_after: Option<Id>,
+}
+
+impl Budget {
+    /// Keeps what fits, oldest first, and at least one message in all: else a long one would
+    /// stand in the way of all others for ever.
+    fn cut(&mut self, mut messages: Vec<Message>, after: Id) -> Vec<Message> {
+        let mut keep = 0;
+        for message in messages.iter().take(MESSAGES_MAX) {
+            let bytes = message.content.as_str().len();
+            if bytes > self.bytes && self.shown > 0 {
+                break;
+            }
+            self.bytes = self.bytes.saturating_sub(bytes);
+            self.shown += 1;
+            keep += 1;
+        }
+        if keep < messages.len() {
+            let place = keep.checked_sub(1).map_or(after, |last| messages[last].id);
+            let earlier = self.left_out_after.map_or(place, |other| other.min(place));
+            self.left_out_after = Some(earlier);
+        }
+        messages.truncate(keep);
+        messages
+    }
+}

@@ -1,0 +1,80 @@
+//! The inbox: what a caller has not read, over all of its channels.
+
+use crate::{ChannelName, Cursor, ErrorCode, Invalid, messages::Message};
+use serde::Serialize;
+use std::{collections::BTreeMap, time::Duration};
+
+/// What `GET /api/inbox` answers. The caller's own messages are never part of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Inbox {
+    /// Unread messages that mention the caller, oldest first.
+    pub mentions: Vec<Message>,
+    /// Other unread messages, oldest first.
+    pub messages: Vec<Message>,
+    /// How much is unread in all, shown or not.
+    pub unread: UnreadCounts,
+    /// Whether something unread is not shown.
+    pub has_more: bool,
+    /// Nothing up to here was left out: as `after_id` it asks for what is newer.
+    pub next_after_id: Cursor,
+}
+
+/// How much is unread; 100 means 100 or more.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct UnreadCounts {
+    /// Messages that mention the caller.
+    pub mentions: u64,
+    /// Messages by channel; channels without any are left out.
+    pub channels: BTreeMap<ChannelName, u64>,
+}
+
+/// What of the inbox is wanted.
+#[derive(Clone, Debug)]
+pub struct InboxRequest {
+    /// Only what is newer.
+    pub after: Cursor,
+    /// Only these channels; none: all that the key can read.
+    pub channels: Option<Vec<ChannelName>>,
+    /// Only what mentions the caller.
+    pub mentions_only: bool,
+    /// Bytes of text to show at most; a single longer message is shown. 0: counts alone.
+    pub max_bytes: usize,
+    /// How long to wait for something to show.
+    pub wait: Duration,
+}
+
+impl InboxRequest {
+    /// Most bytes of text that an answer shows: 256 KiB.
+    pub const MAX_BYTES: usize = 256 << 10;
+    /// Bytes of text that an answer shows where nothing else is asked for: 16 KiB.
+    pub const DEFAULT_BYTES: usize = 16 << 10;
+    /// Longest wait: below what proxies and clients commonly allow an answer.
+    pub const MAX_WAIT: Duration = Duration::from_secs(55);
+
+    /// Reads `max_bytes`: 0 to 262,144.
+    pub fn parse_max_bytes(text: &str) -> Result<usize, Invalid> {
+        number(text, Self::MAX_BYTES).ok_or_else(|| {
+            invalid(format!(
+                "max_bytes is a number from 0 to {}",
+                Self::MAX_BYTES
+            ))
+        })
+    }
+
+    /// Reads `wait`, in seconds: 0 to 55.
+    pub fn parse_wait(text: &str) -> Result<Duration, Invalid> {
+        let most = Self::MAX_WAIT.as_secs();
+        number(text, usize::try_from(most).unwrap_or(usize::MAX))
+            .map(|seconds| Duration::from_secs(seconds as u64))
+            .ok_or_else(|| invalid(format!("wait is a number of seconds from 0 to {most}")))
+    }
+}
+
+fn number(text: &str, most: usize) -> Option<usize> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|number| digits && *number <= most)
+}
+
+fn invalid(message: String) -> Invalid {
+    Invalid::new(ErrorCode::InvalidLimit, message)
+}

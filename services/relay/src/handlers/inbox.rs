@@ -1,0 +1,31 @@
+//! `/api/inbox`
+
+use crate::door::{ApiRequest, ok};
+use axum::response::Response;
+use handoff_core::{Operation, Result};
+use handoff_protocol::{Cursor, inbox::InboxRequest};
+use std::time::Duration;
+
+/// Read what the caller hasn't read, over all of its channels.
+pub(crate) async fn read_inbox(request: ApiRequest) -> Result<Response> {
+    let grant = request.team_grant(Operation::ReadInbox).await?;
+    let query = request.query();
+    let wait = query.text("wait")?;
+    let max_bytes = query.text("max_bytes")?;
+    let inbox_request = InboxRequest {
+        after: query.id("after_id")?.unwrap_or(Cursor::BEGINNING),
+        channels: request.channels_in_query()?,
+        mentions_only: query.flag("mentions_only")?,
+        max_bytes: max_bytes
+            .as_deref()
+            .map(InboxRequest::parse_max_bytes)
+            .transpose()?
+            .unwrap_or(InboxRequest::DEFAULT_BYTES),
+        wait: wait
+            .as_deref()
+            .map(InboxRequest::parse_wait)
+            .transpose()?
+            .unwrap_or(Duration::ZERO),
+    };
+    ok(&request.relay().read_inbox(&grant, &inbox_request).await?)
+}
