@@ -387,10 +387,20 @@ impl ApiRequest {
         Ok(key.transpose()?)
     }
 
+    /// The key that the request came with.
+    pub(crate) fn api_key(&self) -> Option<String> {
+        api_key(&self.parts)
+    }
+
+    /// Reads the body.
+    pub(crate) async fn body(&mut self) -> Result<Bytes> {
+        let read = tokio::time::timeout(BODY_TIMEOUT, read_body(self.body.take())).await;
+        read.unwrap_or_else(|_| Err(invalid_json("The body did not arrive in time")))
+    }
+
     /// Reads the body, which holds one JSON object.
     pub(crate) async fn json<T: DeserializeOwned>(&mut self) -> Result<T> {
-        let read = tokio::time::timeout(BODY_TIMEOUT, read_body(self.body.take())).await;
-        let body = read.unwrap_or_else(|_| Err(invalid_json("The body did not arrive in time")))?;
+        let body = self.body().await?;
         let not_text = |_| Invalid::new(ErrorCode::InvalidContent, "The body is not UTF-8");
         let text = std::str::from_utf8(&body).map_err(not_text)?;
         // A derived type would also take an array for its fields in order.

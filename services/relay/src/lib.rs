@@ -6,6 +6,7 @@ mod dev;
 mod door;
 mod error;
 mod handlers;
+mod in_process;
 mod query;
 pub mod router;
 mod serve;

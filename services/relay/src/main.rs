@@ -65,7 +65,12 @@ fn use_small_pages() {
 /// Logs go to standard error: lines for people on a terminal, JSON for machines elsewhere.
 fn start_logging(quiet: bool) {
     use std::io::IsTerminal;
-    let default = if quiet { "warn" } else { "info" };
+    // Of MCP the library logs each request, and a client's mistakes as warnings.
+    let default = if quiet {
+        "warn,rmcp=error"
+    } else {
+        "info,rmcp=error"
+    };
     let filter = EnvFilter::try_from_env("RUST_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)

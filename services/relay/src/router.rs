@@ -3,10 +3,10 @@
 use crate::{
     door::{self, ApiRequest, App, Needs},
     error::refusal,
-    handlers::{channels, inbox, keys, messages, service, statuses, streams, teams},
+    handlers::{agents, channels, inbox, keys, messages, service, statuses, streams, teams},
 };
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
     extract::{Request, State},
     response::Response,
@@ -138,11 +138,21 @@ pub fn routes() -> Vec<Route> {
         route(get.clone(), "/api/inbox", Key, inbox::read_inbox),
         route(get.clone(), "/api/status", Key, statuses::list_all_statuses),
         route(get, "/api/stream", Key, streams::stream_channels),
+        route(Method::POST, MCP, Key, agents::mcp),
+        route(Method::POST, "/hooks/claude", Key, agents::claude_hook),
     ]
 }
 
+const MCP: &str = "/mcp";
+
 /// The routes as a service.
 pub(crate) fn router(app: Arc<App>) -> Router {
+    // The tools of the MCP server go through the same routes.
+    let mcp = Arc::new(agents::Mcp::new(routes_with(app.clone(), None)));
+    routes_with(app, Some(mcp))
+}
+
+fn routes_with(app: Arc<App>, mcp: Option<Arc<agents::Mcp>>) -> Router {
     // A status entry may be called `changes`: the path of the history would hide its deletion.
     let changes = "/api/channels/{channel}/status/changes";
     let delete_changes = route(Method::DELETE, changes, Needs::Key, statuses::delete_status);
@@ -150,7 +160,11 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .into_iter()
         .chain([delete_changes])
         .fold(Router::new(), |router, route| {
-            router.route(route.path, route.answer)
+            let answer = match &mcp {
+                Some(mcp) if route.path == MCP => route.answer.layer(Extension(mcp.clone())),
+                _ => route.answer,
+            };
+            router.route(route.path, answer)
         })
         .fallback(not_found)
         .method_not_allowed_fallback(other_method)

@@ -1,5 +1,6 @@
 //! Route handlers, by noun. Each asks for its permission first, then reads what it was given.
 
+pub(crate) mod agents;
 pub(crate) mod channels;
 pub(crate) mod inbox;
 pub(crate) mod keys;
