@@ -116,7 +116,7 @@ async fn a_channel_pushes_mentions_and_moves_no_read_position() {
     let relay = TestRelay::new().await;
     let admin = relay.admin();
     let bob = relay.agent("bob", json!({"*": "write"})).await;
-    let earlier = post(
+    post(
         &admin,
         "ops",
         json!({"content": "before", "mention": "bob"}),

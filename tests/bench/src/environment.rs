@@ -107,6 +107,17 @@ impl Server {
         Ok(deployment)
     }
 
+    /// A program that was built beside the relay.
+    pub(crate) fn program(&self, name: &str) -> Result<PathBuf> {
+        let path = self.relay_bin.with_file_name(name);
+        ensure!(
+            path.is_file(),
+            "no {}: build it with `cargo build --release -p handoff-cli`",
+            path.display()
+        );
+        Ok(path)
+    }
+
     /// The head of the report, with the cost of a flush as it is now.
     pub(crate) async fn about(&self) -> Result<About> {
         let client = connect(&self.url).await?;

@@ -78,6 +78,13 @@ async fn run(options: &Options) -> Result<Report> {
                 .context("deliver failed")?,
         );
     }
+    if options.selects(Selection::Wake) {
+        scenarios.push(
+            scenarios::wake::run(&server, options)
+                .await
+                .context("wake failed")?,
+        );
+    }
     Ok(Report { about, scenarios })
 }
 

@@ -90,6 +90,8 @@ pub(crate) enum Selection {
     Streams,
     /// From a post on one replica to the event on another.
     Deliver,
+    /// From a post that mentions an agent to the line or notification that wakes it.
+    Wake,
 }
 
 impl Options {

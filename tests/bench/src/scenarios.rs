@@ -4,3 +4,4 @@ pub(crate) mod deliver;
 pub(crate) mod post;
 pub(crate) mod read;
 pub(crate) mod streams;
+pub(crate) mod wake;
