@@ -79,6 +79,10 @@ fn new_channel(scene: &Scene) -> Value {
     json!({"name": format!("{}-new", scene.channel)})
 }
 
+fn hook(_: &Scene) -> Value {
+    json!({"session_id": "one", "hook_event_name": "SessionStart"})
+}
+
 fn ack(scene: &Scene) -> Value {
     json!({"last_read_id": scene.message})
 }
@@ -197,6 +201,7 @@ pub(crate) const ROUTES: &[Route] = &[
         none,
     ),
     route("GET", "/api/status", Needs::Key, 200, none),
+    route("POST", "/hooks/claude", Needs::Key, 200, hook),
     route(
         "GET",
         "/api/stream?channels={channel}",
@@ -340,9 +345,11 @@ async fn the_table_of_routes_is_the_relays_own() {
             )
         })
         .collect();
-    let known: BTreeSet<String> = ROUTES
+    let mut known: BTreeSet<String> = ROUTES
         .iter()
         .map(|route| format!("{} {}", route.method, shape(route.template())))
         .collect();
+    // What comes after its key goes by the rules of MCP: tests/mcp.
+    known.insert("POST /mcp".to_owned());
     assert_eq!(served, known);
 }

@@ -8,7 +8,10 @@ use handoff_protocol::{
 };
 use handoff_store::keys::{KeyChanged, KeyCreated};
 use sha2::{Digest, Sha256};
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Bytes of randomness in a key, written as twice as many hex characters.
 const KEY_BYTES: usize = 24;
@@ -158,10 +161,16 @@ impl Relay {
 
     /// Looks at a key that is said to have changed. Where this replica knows of the change
     /// already, the key's streams go on: a change may be told of several times.
-    pub(crate) async fn recheck_key(&self, hash: KeyHash) {
-        let permissions = match self.store.find_key(hash).await {
-            Ok(row) => row.map(|row| row.permissions),
-            Err(_) => None,
+    ///
+    /// One that can't be looked at until `until` counts as gone: its streams end.
+    pub(crate) async fn recheck_key(&self, hash: KeyHash, until: Instant) {
+        const PAUSE: Duration = Duration::from_millis(50);
+        let permissions = loop {
+            match self.store.find_key(hash).await {
+                Ok(row) => break row.map(|row| row.permissions),
+                Err(_) if Instant::now() < until => tokio::time::sleep(PAUSE).await,
+                Err(_) => break None,
+            }
         };
         // One that is not remembered is dropped too: a look-up that began before the change may be
         // about to remember it.

@@ -9,6 +9,9 @@ use std::{
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 
 const EVERY: Duration = Duration::from_secs(1);
+/// How long a key that is said to have changed may fail to be looked at before its streams end: a
+/// connection that breaks says nothing of a key.
+const RECHECK_TIME: Duration = Duration::from_millis(500);
 const CLEAN_EVERY: Duration = Duration::from_secs(30);
 
 impl Relay {
@@ -51,16 +54,17 @@ impl Relay {
         let began = Instant::now();
         let was_trusted = self.keys.is_trusted();
         let changed = self.store.recent_key_changes().await?;
+        let until = Instant::now() + RECHECK_TIME;
         if was_trusted {
             for (change, hash) in changed {
                 if self.key_changes_seen.is_new(change) {
-                    self.recheck_key(hash).await;
+                    self.recheck_key(hash, until).await;
                 }
             }
         } else {
             self.keys.drop_all();
             for (hash, _) in self.open_streams.counts() {
-                self.recheck_key(hash).await;
+                self.recheck_key(hash, until).await;
             }
         }
         self.keys.swept(began);
@@ -76,7 +80,7 @@ impl Relay {
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 hash = changed.recv() => match hash {
-                    Some(hash) => self.recheck_key(hash).await,
+                    Some(hash) => self.recheck_key(hash, Instant::now() + RECHECK_TIME).await,
                     None => return,
                 }
             }
