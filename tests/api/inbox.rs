@@ -197,6 +197,12 @@ async fn a_wait_for_mentions_sleeps_through_the_rest() {
     assert!(timeout(SHORT, &mut waiting).await.is_err());
     say(&admin, "ops", "not for bob", Some("ada")).await;
     assert!(timeout(SHORT, &mut waiting).await.is_err());
+    // Nor does a channel that is deleted end it.
+    say(&admin, "gone-soon", "hello", None).await;
+    assert!(timeout(SHORT, &mut waiting).await.is_err());
+    let gone = admin.delete("/api/channels/gone-soon").await;
+    gone.expect(204);
+    assert!(timeout(SHORT, &mut waiting).await.is_err());
     let called = say(&admin, "ops", "bob!", Some("bob")).await;
     let found = timeout(DEADLINE, waiting).await.expect("it was woken");
     assert_eq!(found["mentions"], json!([called]));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use harness::load::{Kind, Load, Writing};
+use harness::load::{Kind, Load};
 use harness::{Agent, CommitFault, Method, Response, TestRelay, eventually};
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -102,21 +102,7 @@ async fn g1_g2_g3_commits_lost_again_and_again_under_load() {
         load.follow_many(&["ops", "dev"], None, seat);
     }
     load.walk("dev", Kind::Message, 50);
-    let gently = Duration::from_millis(5);
-    load.write(Writing {
-        writers: 8,
-        pause: gently,
-        ..Writing::to(&["ops", "dev"])
-    });
-    let retrying = Writing {
-        writers: 8,
-        retry: true,
-        ..Writing::to(&["dev", "ops"])
-    };
-    load.write(Writing {
-        pause: gently,
-        ..retrying
-    });
+    load.write_in_both_ways(["ops", "dev"], Duration::from_millis(5));
     for round in 0..16 {
         load.stored_more(25).await;
         let proxy = relay.proxy(round % 2).listen;

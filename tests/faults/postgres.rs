@@ -29,21 +29,7 @@ async fn g1_g3_postgres_restarted_under_load() {
         load.follow_many(&["ops", "dev"], Some("0"), seat);
     }
     load.walk("ops", Kind::Message, 40);
-    let gently = Duration::from_millis(10);
-    load.write(Writing {
-        writers: 8,
-        pause: gently,
-        ..Writing::to(&["ops", "dev"])
-    });
-    let retrying = Writing {
-        writers: 8,
-        retry: true,
-        ..Writing::to(&["dev", "ops"])
-    };
-    load.write(Writing {
-        pause: gently,
-        ..retrying
-    });
+    load.write_in_both_ways(["ops", "dev"], Duration::from_millis(10));
     for round in 0..4 {
         load.stored_more(200).await;
         match round % 2 {

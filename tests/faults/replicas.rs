@@ -149,21 +149,7 @@ async fn g1_g3_replicas_killed_under_load_while_clients_go_elsewhere() {
     load.follow_many(&["ops", "dev"], None, 1);
     load.walk("ops", Kind::Message, 50);
     load.walk("dev", Kind::Message, 7);
-    let gently = Duration::from_millis(10);
-    load.write(Writing {
-        writers: 8,
-        pause: gently,
-        ..Writing::to(&["ops", "dev"])
-    });
-    let retrying = Writing {
-        writers: 8,
-        retry: true,
-        ..Writing::to(&["dev", "ops"])
-    };
-    load.write(Writing {
-        pause: gently,
-        ..retrying
-    });
+    load.write_in_both_ways(["ops", "dev"], Duration::from_millis(10));
     for victim in 0..4 {
         load.stored_more(150).await;
         relay.replica(victim).kill().await;

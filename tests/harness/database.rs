@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, NoTls};
 
-use crate::binary::relay_binary;
 use crate::postgres::{OwnPostgres, Server};
 use crate::process::run;
+use crate::programs::relay_binary;
 
 const TEMPLATE: &str = "handoff_test_template";
 

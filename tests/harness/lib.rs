@@ -6,7 +6,6 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod agent;
-mod binary;
 mod database;
 mod eventually;
 pub mod history;
@@ -14,19 +13,20 @@ mod http;
 pub mod load;
 mod postgres;
 mod process;
+mod programs;
 mod proxy;
 mod relay;
 mod replica;
 mod stream;
 
 pub use agent::{Agent, Request};
-pub use binary::relay_binary;
 pub use database::Database;
 pub use eventually::{DEADLINE, eventually, within};
 pub use http::{RequestError, Response};
 pub use hyper::Method;
 pub use postgres::OwnPostgres;
 pub use process::{Finished, run};
+pub use programs::{relay_binary, tool};
 pub use proxy::{CommitFault, Proxy};
 pub use relay::{Builder, Proxies, TestRelay};
 pub use replica::Replica;

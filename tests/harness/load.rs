@@ -126,6 +126,22 @@ impl Load {
         }
     }
 
+    /// Eight writers that give up on a write that fails, and eight that retry it; between them they
+    /// take the two channels in either order.
+    pub fn write_in_both_ways(&mut self, [first, second]: [&str; 2], pause: Duration) {
+        self.write(Writing {
+            writers: 8,
+            pause,
+            ..Writing::to(&[first, second])
+        });
+        self.write(Writing {
+            writers: 8,
+            pause,
+            retry: true,
+            ..Writing::to(&[second, first])
+        });
+    }
+
     /// Starts writers; each uses the replicas in turn.
     pub fn write(&mut self, writing: Writing) {
         for me in 0..writing.writers {

@@ -10,8 +10,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::DEADLINE;
-use crate::binary::relay_binary;
 use crate::process::spawn;
+use crate::programs::relay_binary;
 
 /// A running relay process. It is killed when it is dropped.
 pub struct Replica {

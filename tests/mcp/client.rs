@@ -50,11 +50,6 @@ pub(crate) struct McpClient {
     pub(crate) protocol_version: Option<String>,
 }
 
-/// A program that `tests/run` installs.
-pub(crate) fn given(variable: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is set by tests/run"))
-}
-
 /// The `handoff` binary, beside the relay's.
 pub(crate) fn handoff_binary() -> String {
     let relay = harness::relay_binary();
@@ -114,12 +109,12 @@ impl McpClient {
         let clients = concat!(env!("CARGO_MANIFEST_DIR"), "/mcp/clients");
         let mut command = match language {
             Language::Python => {
-                let mut command = Command::new(given("HANDOFF_TEST_PYTHON"));
+                let mut command = Command::new(harness::tool("python/mcp/bin/python"));
                 command.arg(format!("{clients}/driver.py"));
                 command
             }
             Language::TypeScript => {
-                let mut command = Command::new(given("HANDOFF_TEST_NODE"));
+                let mut command = Command::new(harness::tool("bin/node"));
                 command.arg(format!("{clients}/driver.mjs"));
                 command
             }

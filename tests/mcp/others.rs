@@ -8,7 +8,7 @@ use harness::TestRelay;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::client::{given, handoff_binary};
+use crate::client::handoff_binary;
 
 /// These programs do a lot, on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(180);
@@ -36,7 +36,7 @@ async fn run(mut command: Command) -> (bool, String) {
 async fn the_conformance_suite_passes_but_for_what_does_not_apply() {
     let relay = TestRelay::builder().replicas(2).start().await;
     let suite = clients().join("node_modules/@modelcontextprotocol/conformance/dist/index.js");
-    let mut command = Command::new(given("HANDOFF_TEST_NODE"));
+    let mut command = Command::new(harness::tool("bin/node"));
     let replica = relay.replica(0);
     let url = replica.url();
     command
@@ -63,7 +63,7 @@ struct ClaudeCode {
 
 impl ClaudeCode {
     fn new() -> Self {
-        let node = PathBuf::from(given("HANDOFF_TEST_NODE"));
+        let node = harness::tool("bin/node");
         let handoff = PathBuf::from(handoff_binary());
         let folders = [node.parent().unwrap(), handoff.parent().unwrap()];
         let folders = folders.map(|folder| folder.display().to_string()).join(":");

@@ -9,6 +9,7 @@ Settings, the first that is there counts:
   --relay-url     RELAY_API_URL             relay_url        [default: http://localhost:3000]
   --api-key       RELAY_API_KEY             api_key
                   HANDOFF_ENCRYPTION_KEY    encryption_key
+                  HANDOFF_ENCRYPTION_VERSION  encryption_version  [default: 1]
 The config file is $XDG_CONFIG_HOME/handoff/config.toml; `handoff config` shows what is in force.
 
 Exit codes: 0 done, 1 failed, 2 used wrongly, 3 no key or not allowed, 4 not found.

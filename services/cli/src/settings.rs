@@ -33,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) api_key: Option<Setting>,
     /// The team's secret for end-to-end encryption.
     pub(crate) encryption_key: Option<Setting>,
+    /// Which version of the envelope to write.
+    pub(crate) encryption_version: Option<Setting>,
     /// The config file, there or not.
     pub(crate) file: PathBuf,
 }
@@ -47,6 +49,8 @@ struct ConfigFile {
     api_key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     encryption_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encryption_version: Option<String>,
 }
 
 impl ConfigFile {
@@ -124,6 +128,11 @@ impl Settings {
                 config.api_key,
             ),
             encryption_key: pick(None, "HANDOFF_ENCRYPTION_KEY", config.encryption_key),
+            encryption_version: pick(
+                None,
+                "HANDOFF_ENCRYPTION_VERSION",
+                config.encryption_version,
+            ),
             file,
         })
     }
@@ -136,12 +145,16 @@ impl Settings {
         let Some(secret) = &self.encryption_key else {
             return Ok(client);
         };
-        let keyring = Keyring::parse(&secret.value).map_err(|error| {
+        let mut keyring = Keyring::parse(&secret.value).map_err(|error| {
             Failure::usage(format!(
                 "the encryption key from {} is none: {error}",
                 secret.source
             ))
         })?;
+        if let Some(version) = &self.encryption_version {
+            let unknown = |error| Failure::usage(format!("from {}: {error}", version.source));
+            keyring = keyring.writing_version(version.value.parse().map_err(unknown)?);
+        }
         Ok(client.with_keyring(keyring))
     }
 

@@ -1,10 +1,14 @@
 //! The inbox: what a caller has not read, over all channels that its key can read.
 
-use crate::{Caller, Error, Operation, Relay, Result, TeamGrant, feed::Subscription};
+use crate::{
+    Caller, Error, Operation, Relay, Result, TeamGrant,
+    feed::{Subscription, slot::Taken},
+};
 use handoff_protocol::{
-    ErrorCode, Id,
+    ErrorCode, Id, Invalid,
     inbox::{Inbox, InboxRequest, UnreadCounts},
     messages::Message,
+    sse::message_in,
 };
 use handoff_store::inbox::ChannelUnread;
 use std::{sync::Arc, time::Duration};
@@ -37,11 +41,11 @@ impl Relay {
         let deadline = Instant::now() + request.wait;
         let place = self.take_stream_slot(caller).await?;
         let end = place.end();
-        let mut subscription = self.feed.subscribe(caller.team());
-        // First the ears, then the look.
-        subscription.wait_for_channels(true);
+        let mut ears = Ears::new(self.feed.subscribe(caller.team()));
         loop {
             let looked = Instant::now();
+            // First the ears, then the look.
+            ears.channels_seen = ears.subscription.channels_created();
             let channels = self.unread_channels(caller, request).await?;
             let found = channels.iter().any(|channel| {
                 channel.mentions > 0 || (channel.messages > 0 && !request.mentions_only)
@@ -49,11 +53,16 @@ impl Relay {
             if found || looked >= deadline {
                 return self.show(caller, request, &channels).await;
             }
-            if follow(&mut subscription, &channels) {
-                // From here on whatever is committed wakes; what was before, the next look finds.
-                subscription.settle().await?;
+            if ears.follow(&channels) {
+                // What comes after this is heard; what was before, the next look finds.
+                ears.cursor = ears.subscription.settle().await?;
                 continue;
             }
+            let concerns = |message: &Message| {
+                let mention = message.mention.as_ref().map(|mention| mention.as_str());
+                message.sender != *caller.sender()
+                    && (!request.mentions_only || mention == Some(caller.sender().as_str()))
+            };
             tokio::select! {
                 biased;
                 () = end.cancelled() => return Err(Error::new(
@@ -61,7 +70,12 @@ impl Relay {
                     "This API key was changed or revoked while it waited",
                 )),
                 () = self.stop.cancelled() => return self.show(caller, request, &channels).await,
-                () = subscription.woken() => tokio::time::sleep_until(looked + LOOK_EVERY).await,
+                heard = ears.hear(concerns) => {
+                    if heard == Heard::ChannelDeleted {
+                        ears = Ears::new(self.feed.subscribe(caller.team()));
+                    }
+                    tokio::time::sleep_until(looked + LOOK_EVERY).await;
+                }
                 () = tokio::time::sleep_until(deadline) => {}
             }
         }
@@ -75,12 +89,12 @@ impl Relay {
         session: &str,
     ) -> Result<Vec<Message>> {
         let caller = grant.caller_for(Operation::ReadInbox)?;
-        if session.is_empty() || session.len() > SESSION_MAX || session.contains('\0') {
-            let message = format!("session_id has 1 to {SESSION_MAX} bytes, none of them U+0000");
-            return Err(Error::new(ErrorCode::FieldTooLarge, message));
-        }
+        check_session(session)?;
+        let (team, sender) = (caller.team(), caller.sender());
+        // What was told of doesn't take up room, however long it stays unread.
+        let told = self.store.announced(team, sender, session).await?;
         let request = InboxRequest {
-            after: Id::BEGINNING,
+            after: told,
             channels: None,
             mentions_only: true,
             max_bytes: InboxRequest::DEFAULT_BYTES,
@@ -90,7 +104,6 @@ impl Relay {
         let Some(newest) = mentions.last().map(|message| message.id) else {
             return Ok(mentions);
         };
-        let (team, sender) = (caller.team(), caller.sender());
         let before = self.store.announce(team, sender, session, newest).await?;
         mentions.retain(|message| message.id > before);
         Ok(mentions)
@@ -178,13 +191,94 @@ impl Relay {
     }
 }
 
-/// Follows the channels that aren't followed yet; answers whether there were any.
-fn follow(subscription: &mut Subscription, channels: &[ChannelUnread]) -> bool {
-    let before = subscription.channel_ids().len();
-    for channel in channels {
-        subscription.add_channel(channel.id);
+fn check_session(session: &str) -> Result<(), Invalid> {
+    let (code, message) = if session.is_empty() {
+        return Err(Invalid::missing("session_id"));
+    } else if session.len() > SESSION_MAX {
+        (
+            ErrorCode::FieldTooLarge,
+            format!("session_id has {SESSION_MAX} bytes at most"),
+        )
+    } else if session.contains('\0') {
+        (
+            ErrorCode::InvalidContent,
+            "session_id must not hold U+0000".to_owned(),
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Invalid::new(code, message))
+}
+
+/// What one who waits hears of the feed. Only what concerns it is worth a look at the tables: in a
+/// busy team many wait, and most messages are for others.
+struct Ears {
+    subscription: Subscription,
+    /// Everything up to here was heard, or is for the next look to find.
+    cursor: i64,
+    /// How often a channel had been opened at the last look.
+    channels_seen: u64,
+}
+
+/// Why to look at the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    /// Something may be there to show.
+    News,
+    /// A channel is gone, and with it this subscription.
+    ChannelDeleted,
+}
+
+impl Ears {
+    fn new(subscription: Subscription) -> Self {
+        subscription.wait_for_channels(true);
+        Self {
+            subscription,
+            cursor: 0,
+            channels_seen: 0,
+        }
     }
-    subscription.channel_ids().len() > before
+
+    /// Follows the channels that aren't followed yet; answers whether there were any.
+    fn follow(&mut self, channels: &[ChannelUnread]) -> bool {
+        let before = self.subscription.channel_ids().len();
+        for channel in channels {
+            self.subscription.add_channel(channel.id);
+        }
+        self.subscription.channel_ids().len() > before
+    }
+
+    /// Waits until there is something to look for. Nothing is lost if the wait is given up.
+    async fn hear(&mut self, concerns: impl Fn(&Message) -> bool) -> Heard {
+        loop {
+            match self
+                .subscription
+                .take(self.cursor, Some(self.channels_seen))
+            {
+                Taken::Frames { frames, cursor } => {
+                    let found = frames.iter().filter_map(|frame| message_in(frame));
+                    let news = found.into_iter().any(|message| concerns(&message));
+                    let moved = cursor > self.cursor && !frames.is_empty();
+                    self.cursor = cursor;
+                    if news {
+                        return Heard::News;
+                    }
+                    // There may be more than it takes at once.
+                    if moved {
+                        continue;
+                    }
+                }
+                Taken::Unsettled => {}
+                Taken::ChannelsCreated => return Heard::News,
+                Taken::ChannelDeleted => return Heard::ChannelDeleted,
+                Taken::Behind { watermark } => {
+                    self.cursor = watermark;
+                    return Heard::News;
+                }
+            }
+            self.subscription.woken().await;
+        }
+    }
 }
 
 /// Bytes of text that an answer may still show.

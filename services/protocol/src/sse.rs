@@ -18,7 +18,40 @@ pub fn message_frame(message: &Message) -> Bytes {
     frame.into()
 }
 
+/// The message that a frame of [`message_frame`] shows.
+pub fn message_in(frame: &[u8]) -> Option<Message> {
+    let data = frame
+        .split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(b"data: "))?;
+    serde_json::from_slice(data).ok()
+}
+
 /// A block that dispatches nothing, but moves the client's resume point.
 pub fn cursor_block(cursor: Id) -> String {
     format!("{COMMENT}id: {cursor}\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ChannelName, Content, MentionName, Name, Timestamp};
+
+    #[test]
+    fn a_frame_gives_its_message_back() {
+        let message = Message {
+            id: Id::from_serial(7),
+            channel: ChannelName::from_row("ops"),
+            seq: 1,
+            sender: Name::from_row("ada"),
+            content: Content::from_row("two\nlines, data: and more"),
+            mention: Some(MentionName::from_row("bob")),
+            thread_id: None,
+            reply_count: 0,
+            created_at: Timestamp::now(),
+        };
+        let found = message_in(&message_frame(&message)).expect("a message");
+        assert_eq!(found.content, message.content);
+        assert_eq!(found.mention, message.mention);
+        assert_eq!(message_in(cursor_block(message.id).as_bytes()), None);
+    }
 }

@@ -60,9 +60,9 @@ pub async fn dev(settings: DevSettings) -> anyhow::Result<()> {
         bind,
         limits,
     } = settings;
-    // Mistakes are told before Postgres starts.
-    let placeholder = "postgres://localhost/handoff".to_owned();
-    ServeSettings::local(placeholder, bind.clone(), port.clone(), limits.clone()).check()?;
+    // Mistakes are told before Postgres starts, whose address isn't known until then.
+    let any_postgres = "postgres://localhost/handoff".to_owned();
+    ServeSettings::local(any_postgres, bind.clone(), port.clone(), limits.clone()).check()?;
     let stop = stop_signal()?;
     let data_dir = data_dir.map_or_else(default_data_dir, Ok)?;
     let mut postgres = start_postgres(data_dir.clone(), postgres_bin).await?;

@@ -112,6 +112,12 @@ pub(crate) const OTHERS: &str = concat!(
     limit $6"
 );
 
+/// How far a session was told.
+pub(crate) const ANNOUNCED: &str = "
+    select announced_id
+    from hook_sessions
+    where team_id = $1 and sender = $2 and session_id = $3";
+
 /// Moves a session's place forward.
 pub(crate) const ANNOUNCE: &str = "
     insert into hook_sessions as session
@@ -204,6 +210,17 @@ impl Store {
             )
             .await?;
         rows.iter().map(messages::from_row).collect()
+    }
+
+    /// How far a session of an agent was told of messages.
+    pub async fn announced(&self, team: TeamId, sender: &Name, session: &str) -> Result<Id> {
+        let (team, sender) = (team.serial(), sender.as_str());
+        let rows = self
+            .data
+            .query(ANNOUNCED, &[&team, &sender, &session])
+            .await?;
+        let announced = rows.first().map(|row| row.try_get(0)).transpose()?;
+        Ok(Id::from_serial(announced.unwrap_or(0)))
     }
 
     /// Notes how far a session of an agent was told of messages, and answers how far it had been

@@ -29,6 +29,7 @@ pub fn hot_statements() -> Vec<(String, String)> {
         ("inbox: channels", inbox::HEADS),
         ("inbox: mentions", inbox::MENTIONS),
         ("inbox: other messages", inbox::OTHERS),
+        ("inbox: announced", inbox::ANNOUNCED),
         ("inbox: announce", inbox::ANNOUNCE),
         ("list acks", acks::LIST),
         ("list statuses", statuses::LIST),

@@ -52,6 +52,7 @@ pub(crate) fn config(settings: &Settings, output: &Output) -> anyhow::Result<()>
         ("relay_url", Some(settings.relay_url.clone())),
         ("api_key", secret(&settings.api_key)),
         ("encryption_key", secret(&settings.encryption_key)),
+        ("encryption_version", settings.encryption_version.clone()),
     ];
     if output.json {
         let mut all = serde_json::Map::new();

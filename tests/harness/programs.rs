@@ -1,4 +1,5 @@
-//! Where the relay's binary is: `HANDOFF_RELAY_BIN`, or beside the tests, built if need be.
+//! Where programs are: the relay's (`HANDOFF_RELAY_BIN`, or beside the tests, built if need be), and
+//! other people's, which `tests/tools/install` brings.
 
 use std::env;
 use std::path::PathBuf;
@@ -17,6 +18,17 @@ pub fn relay_binary() -> &'static PathBuf {
         Some(path) => path.into(),
         None => beside_the_tests(),
     })
+}
+
+/// A program among those of `tests/tools/install`: `bin/node`, `python/mcp/bin/python`.
+///
+/// # Panics
+///
+/// Where `tests/run` didn't set `HANDOFF_TEST_TOOLS`.
+pub fn tool(path: &str) -> PathBuf {
+    let tools = env::var_os("HANDOFF_TEST_TOOLS");
+    let tools = tools.expect("tests/run installs other people's programs and names their folder");
+    PathBuf::from(tools).join(path)
 }
 
 fn beside_the_tests() -> PathBuf {
