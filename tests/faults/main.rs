@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod bells;
+mod epochs;
 mod lanes;
 mod postgres;
 mod replicas;

@@ -71,7 +71,7 @@ impl Relay {
                 )),
                 () = self.stop.cancelled() => return self.show(caller, request, &channels).await,
                 heard = ears.hear(concerns) => {
-                    if heard == Heard::ChannelDeleted {
+                    if heard == Heard::Over {
                         ears = Ears::new(self.feed.subscribe(caller.team()));
                     }
                     tokio::time::sleep_until(looked + LOOK_EVERY).await;
@@ -225,8 +225,8 @@ struct Ears {
 enum Heard {
     /// Something may be there to show.
     News,
-    /// A channel is gone, and with it this subscription.
-    ChannelDeleted,
+    /// A channel is gone, or the database is another, and with it this subscription.
+    Over,
 }
 
 impl Ears {
@@ -270,7 +270,7 @@ impl Ears {
                 }
                 Taken::Unsettled => {}
                 Taken::ChannelsCreated => return Heard::News,
-                Taken::ChannelDeleted => return Heard::ChannelDeleted,
+                Taken::Over => return Heard::Over,
                 Taken::Behind { watermark } => {
                     self.cursor = watermark;
                     return Heard::News;

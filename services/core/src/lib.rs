@@ -21,6 +21,7 @@ mod sweep;
 
 pub use access::{Caller, ChannelGrant, StreamGrant, TeamGrant};
 pub use error::{Error, Result};
+pub use handoff_store::epochs::Epoch;
 pub use messages::{IdempotencyKey, Posted};
 pub use operations::{Operation, Scope};
 pub use rate_limit::{Budget, Spent};

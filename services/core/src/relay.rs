@@ -8,7 +8,7 @@ use crate::{
     signup::network_of,
     streams::OpenStreams,
 };
-use handoff_store::{Notifier, Store, StoreConfig, listener};
+use handoff_store::{Notifier, Store, StoreConfig, epochs::Epoch, listener};
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeSet,
@@ -81,6 +81,13 @@ impl KeyChangesSeen {
         }
         new
     }
+
+    pub(crate) fn forget(&self) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
 }
 
 impl Relay {
@@ -114,10 +121,17 @@ impl Relay {
         ));
         tasks.spawn(relay.budgets.clone().take_shares(store, stop.clone()));
         tasks.spawn(relay.clone().hear_of_keys(changed_keys));
+        tasks.spawn(relay.clone().hear_of_epochs());
         tasks.spawn(relay.clone().sweep());
         tasks.spawn(relay.clone().clean());
         tasks.close();
         Ok(relay)
+    }
+
+    /// The epoch: another one says that the database was restored, or failed over. IDs of before
+    /// stay fit to read on from.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.feed.epoch().borrow().clone()
     }
 
     /// Whether Postgres answers.

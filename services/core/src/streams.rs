@@ -290,7 +290,7 @@ impl MessageStream {
                     self.subscription.woken().await;
                     continue;
                 }
-                Taken::ChannelDeleted => return None,
+                Taken::Over => return None,
                 Taken::ChannelsCreated => match Box::pin(self.find_channels()).await {
                     Ok(true) => continue,
                     Ok(false) => return None,

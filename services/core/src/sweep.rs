@@ -2,6 +2,7 @@
 //! keys changed, and says that it lives.
 
 use crate::Relay;
+use handoff_store::epochs::Epochs;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -44,7 +45,11 @@ impl Relay {
     }
 
     async fn sweep_slots(&self) -> handoff_store::Result<()> {
-        self.feed.swept(&self.store.last_values().await?);
+        let (last_values, epoch) = self.store.last_values().await?;
+        if let Some(epoch) = epoch {
+            self.feed.in_epoch(&epoch);
+        }
+        self.feed.swept(&last_values);
         Ok(())
     }
 
@@ -84,6 +89,19 @@ impl Relay {
                     None => return,
                 }
             }
+        }
+    }
+
+    /// Forgets all keys when the database is another than it was: theirs may be others there.
+    pub(crate) async fn hear_of_epochs(self: Arc<Self>) {
+        let mut epoch = self.feed.epoch();
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                changed = epoch.changed() => if changed.is_err() { return },
+            }
+            self.key_changes_seen.forget();
+            self.keys.drop_all();
         }
     }
 

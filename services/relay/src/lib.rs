@@ -7,6 +7,7 @@ mod door;
 mod error;
 mod handlers;
 mod in_process;
+mod operate;
 mod query;
 pub mod router;
 mod serve;
@@ -14,5 +15,6 @@ mod settings;
 mod sse;
 
 pub use dev::{DevSettings, dev};
+pub use operate::{begin_new_epoch, migrate};
 pub use serve::serve;
-pub use settings::{MigrateSettings, ServeSettings};
+pub use settings::{DatabaseSettings, ServeSettings};

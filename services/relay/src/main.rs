@@ -1,7 +1,7 @@
 //! The binary `handoff-relay`.
 
 use clap::{Parser, Subcommand};
-use handoff_relay::{DevSettings, MigrateSettings, ServeSettings};
+use handoff_relay::{DatabaseSettings, DevSettings, ServeSettings};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -24,7 +24,14 @@ enum Command {
     /// Run a replica on the Postgres of DATABASE_URL
     Serve(ServeSettings),
     /// Bring the database's schema up to date; run it before new replicas start
-    Migrate(MigrateSettings),
+    Migrate(DatabaseSettings),
+    /// Say that the database is a copy that the relay can't tell from the original
+    ///
+    /// The relay sees by itself that a backup was restored or a standby promoted, and then hands
+    /// out IDs past all that clients have seen. A copy of the files that runs in the original's
+    /// place (a volume's snapshot), and a service that shows no timeline (Aurora), it can't tell:
+    /// run this after such a restore, best before replicas start.
+    NewEpoch(DatabaseSettings),
 }
 
 fn main() -> ExitCode {
@@ -39,7 +46,8 @@ fn main() -> ExitCode {
             match arguments.command {
                 Command::Dev(settings) => handoff_relay::dev(settings).await,
                 Command::Serve(settings) => handoff_relay::serve(settings).await,
-                Command::Migrate(settings) => settings.run().await,
+                Command::Migrate(settings) => handoff_relay::migrate(settings).await,
+                Command::NewEpoch(settings) => handoff_relay::begin_new_epoch(settings).await,
             }
         }),
         Err(error) => Err(error.into()),

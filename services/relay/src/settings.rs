@@ -4,7 +4,7 @@ use crate::address::{DEFAULT_TRUSTED_PROXIES, TrustedProxies};
 use anyhow::{Context, bail};
 use clap::Args;
 use handoff_core::RelayConfig;
-use handoff_store::{DatabaseUrl, StoreConfig, migrations};
+use handoff_store::{DatabaseUrl, StoreConfig};
 use std::{
     fmt::Display,
     net::{IpAddr, SocketAddr},
@@ -144,9 +144,9 @@ pub struct ServeSettings {
     limits: LimitSettings,
 }
 
-/// Settings of `migrate`.
+/// Settings of what an operator does to the database.
 #[derive(Args, Clone, Debug)]
-pub struct MigrateSettings {
+pub struct DatabaseSettings {
     /// Postgres, past PgBouncer if there is one [default: DATABASE_URL]
     #[arg(
         long,
@@ -307,30 +307,16 @@ impl ServeSettings {
     }
 }
 
-impl MigrateSettings {
-    /// Applies the migrations that are missing.
+impl DatabaseSettings {
+    /// Where Postgres is.
     ///
     /// # Errors
-    /// When no database is set, it can't be reached, or a migration fails.
-    pub async fn run(self) -> anyhow::Result<()> {
+    /// When no database is set, or its URL can't be read.
+    pub(crate) fn url(&self) -> anyhow::Result<DatabaseUrl> {
         let set = |url: &Option<String>| url.clone().filter(|url| !url.is_empty());
         let Some(url) = set(&self.database_listen_url).or_else(|| set(&self.database_url)) else {
             bail!("DATABASE_URL is not set: say where Postgres is");
         };
-        let url: DatabaseUrl = url.parse().context("the database URL can't be used")?;
-        match migrations::migrate(&url)
-            .await
-            .context("the migration failed")?
-        {
-            0 => println!(
-                "The schema is up to date (version {})",
-                migrations::newest()
-            ),
-            applied => println!(
-                "Applied {applied} migrations, up to {}",
-                migrations::newest()
-            ),
-        }
-        Ok(())
+        url.parse().context("the database URL can't be used")
     }
 }

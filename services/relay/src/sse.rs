@@ -3,7 +3,7 @@
 use axum::{body::Body, response::Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
-use handoff_core::MessageStream;
+use handoff_core::{Epoch, MessageStream};
 use handoff_protocol::sse::cursor_block;
 use http::{HeaderValue, header};
 use std::{convert::Infallible, time::Duration};
@@ -12,7 +12,7 @@ use std::{convert::Infallible, time::Duration};
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// An answer that proxies neither buffer nor compress nor keep.
-pub(crate) fn response(body: Body) -> Response {
+pub(crate) fn response(body: Body, epoch: Option<&Epoch>) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(
@@ -24,6 +24,9 @@ pub(crate) fn response(body: Body) -> Response {
         HeaderValue::from_static("no-cache, no-transform"),
     );
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    if let Some(epoch) = epoch.and_then(|epoch| HeaderValue::from_str(epoch.as_str()).ok()) {
+        headers.insert("handoff-epoch", epoch);
+    }
     response
 }
 

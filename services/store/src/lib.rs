@@ -16,6 +16,7 @@ pub mod channels;
 pub mod cleaner;
 mod connection;
 mod database_url;
+pub mod epochs;
 mod error;
 pub mod feed;
 pub mod inbox;
@@ -89,6 +90,12 @@ impl Store {
         migrations::ensure_current(&control).await?;
         let data = DataPlane::new(&config)?;
         slots::check_sequences(&data).await?;
+        let own = connection::session(
+            &config.listen_url,
+            "handoff start",
+            connection::SessionKind::Bell,
+        );
+        commits.in_epoch(&epochs::establish(&own.await?.client).await?);
         let replica = replicas::announce(&data).await?;
         let notifier = Notifier::start(config.listen_url.clone(), replica);
         let lanes = lane::Lanes::start(&config, commits, notifier.handle());

@@ -4,13 +4,14 @@ use crate::{
     DatabaseUrl, Result,
     bell::{self, Bell},
     connection::{Session, SessionKind, session},
+    epochs::{self, Epochs},
     replicas::ReplicaId,
 };
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// Who is told of what the listener hears. Calls must not block.
-pub trait Bells: Send + Sync {
+pub trait Bells: Epochs {
     /// A bell was heard.
     fn heard(&self, bell: Bell);
     /// Listening began, for the first time or after a connection was lost: what was rung before
@@ -31,7 +32,7 @@ pub async fn listen(
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            outcome = connect(&url) => match outcome {
+            outcome = connect(&url, bells.as_ref()) => match outcome {
                 Ok(mut session) => {
                     pause = FIRST_PAUSE;
                     bells.listening();
@@ -56,8 +57,9 @@ pub async fn listen(
     }
 }
 
-async fn connect(url: &DatabaseUrl) -> Result<Session> {
+async fn connect(url: &DatabaseUrl, epochs: &dyn Bells) -> Result<Session> {
     let session = session(url, "handoff listener", SessionKind::Bell).await?;
+    epochs.in_epoch(&epochs::establish(&session.client).await?);
     let listen = format!("listen {}; listen {}", bell::COMMITS, bell::KEYS);
     session.client.batch_execute(&listen).await?;
     Ok(session)

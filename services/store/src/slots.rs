@@ -1,6 +1,6 @@
 //! Slots: the 64 locks and sequences that order all writes.
 
-use crate::{DataPlane, Error, Result, Store};
+use crate::{DataPlane, Error, Result, Store, epochs::Epoch};
 use handoff_protocol::ids::{SLOTS, Slot};
 use tokio_postgres::types::ToSql;
 
@@ -18,7 +18,9 @@ const SEQUENCES: &str = "
 pub(crate) const LOCK: &str = "select pg_advisory_xact_lock(72, slot) from unnest($1::int[]) slot";
 
 const LAST_VALUES: &str = "
-    select coalesce(pg_sequence_last_value(('slot_' || slot)::regclass), 0) as last_value
+    select
+        coalesce(pg_sequence_last_value(('slot_' || slot)::regclass), 0) as last_value,
+        (select e.id::text from epochs e order by e.number desc limit 1) as epoch
     from generate_series(0, 63) slot
     order by slot";
 
@@ -60,10 +62,15 @@ pub(crate) async fn check_sequences(data: &DataPlane) -> Result<()> {
 }
 
 impl Store {
-    /// The last ID drawn in each slot, decided or not.
-    pub async fn last_values(&self) -> Result<Vec<i64>> {
+    /// The last ID drawn in each slot, decided or not, and the epoch; none before the first.
+    pub async fn last_values(&self) -> Result<(Vec<i64>, Option<Epoch>)> {
         let rows = self.data.query(LAST_VALUES, &[]).await?;
-        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+        let epoch: Option<&str> = rows.first().map_or(Ok(None), |row| row.try_get("epoch"))?;
+        let values = rows.iter().map(|row| row.try_get("last_value"));
+        Ok((
+            values.collect::<Result<_, _>>()?,
+            epoch.map(Epoch::from_row),
+        ))
     }
 
     /// The last ID drawn in a slot such that it and all before it are decided: visible to every

@@ -9,7 +9,12 @@ pub(crate) mod slot;
 
 use handoff_protocol::{TeamId, ids::Slot, keys::KeyHash};
 use handoff_store::{
-    ChannelId, Store, bell::Bell, feed::SlotCommit, lane::Commits, listener::Bells,
+    ChannelId, Store,
+    bell::Bell,
+    epochs::{Epoch, Epochs},
+    feed::SlotCommit,
+    lane::Commits,
+    listener::Bells,
 };
 use ring::{Budget, SubscriberId};
 use slot::{ChannelKey, SlotFeed, Step, Taken};
@@ -20,7 +25,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Bytes that all rings of a replica hold at most.
@@ -60,6 +65,7 @@ pub struct Feed {
     slots: Vec<Arc<SlotState>>,
     next_subscriber: AtomicU64,
     changed_keys: mpsc::Sender<KeyHash>,
+    epoch: watch::Sender<Option<Epoch>>,
 }
 
 impl Feed {
@@ -79,6 +85,7 @@ impl Feed {
             slots: slots.collect(),
             next_subscriber: AtomicU64::new(0),
             changed_keys,
+            epoch: watch::Sender::default(),
         };
         (Arc::new(feed), receiver)
     }
@@ -111,14 +118,35 @@ impl Feed {
         }
     }
 
+    /// The epoch, and when it changes; none before the first connection.
+    pub(crate) fn epoch(&self) -> watch::Receiver<Option<Epoch>> {
+        self.epoch.subscribe()
+    }
+
     /// A subscription to a team's channels, of which none is named yet.
     pub(crate) fn subscribe(&self, team: TeamId) -> Subscription {
+        let slot = self.slot(team.slot()).clone();
+        let restarts = slot.feed().restarts();
         Subscription {
             id: self.next_subscriber.fetch_add(1, Ordering::Relaxed),
-            slot: self.slot(team.slot()).clone(),
+            restarts,
+            slot,
             team,
             channels: Vec::new(),
             wake: Arc::new(Notify::new()),
+        }
+    }
+}
+
+impl Epochs for Feed {
+    /// In another epoch nothing that memory holds counts: streams end, and begin again elsewhere.
+    fn in_epoch(&self, epoch: &Epoch) {
+        let before = self.epoch.send_replace(Some(epoch.clone()));
+        if before.is_some_and(|before| before != *epoch) {
+            tracing::warn!(%epoch, "The epoch changed: streams end");
+            for slot in &self.slots {
+                slot.put(SlotFeed::restart);
+            }
         }
     }
 }
@@ -225,6 +253,8 @@ async fn settle(slot: &SlotState, store: &Store) -> handoff_store::Result<()> {
 /// A stream's hold on the feed: which channels it follows, and how it is woken.
 pub(crate) struct Subscription {
     id: SubscriberId,
+    /// How often the slot had begun anew when this began: it ends at the next time.
+    restarts: u64,
     slot: Arc<SlotState>,
     team: TeamId,
     channels: Vec<ChannelKey>,
@@ -277,9 +307,11 @@ impl Subscription {
 
     /// What memory holds after the cursor.
     pub(crate) fn take(&self, cursor: i64, channels_seen: Option<u64>) -> Taken {
-        self.slot
-            .feed()
-            .take(&self.channels, cursor, TAKE_FRAMES, channels_seen)
+        let feed = self.slot.feed();
+        if feed.restarts() != self.restarts {
+            return Taken::Over;
+        }
+        feed.take(&self.channels, cursor, TAKE_FRAMES, channels_seen)
     }
 
     /// Waits until something may have happened. A wake-up that came before is not lost.

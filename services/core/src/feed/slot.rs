@@ -93,6 +93,8 @@ pub(crate) struct SlotFeed {
     settle_waiters: Vec<SettleWaiter>,
     /// What the last sweep saw of the sequence.
     swept_value: i64,
+    /// How often everything was forgotten.
+    restarts: u64,
     budget: Arc<Budget>,
 }
 
@@ -109,6 +111,7 @@ impl SlotFeed {
             settle_wanted: false,
             settle_waiters: Vec::new(),
             swept_value: 0,
+            restarts: 0,
             budget,
         }
     }
@@ -186,6 +189,24 @@ impl SlotFeed {
     /// Asks for the slot to be settled from now on.
     pub(crate) fn settle(&mut self, waiter: SettleWaiter) {
         self.settle_waiters.push(waiter);
+    }
+
+    /// The database is another than it was: nothing that is known of it counts. Every subscription
+    /// of before is over.
+    pub(crate) fn restart(&mut self) {
+        self.restarts += 1;
+        self.watermark = None;
+        self.swept_value = 0;
+        self.forget_pending();
+        self.rings.drain().for_each(|(_, ring)| ring.wake_all());
+        let waiting = self.waiting_for_channels.drain();
+        waiting.for_each(|(_, wake)| wake.notify_one());
+        self.settle_wanted = false;
+    }
+
+    /// Changes whenever everything was forgotten.
+    pub(crate) fn restarts(&self) -> u64 {
+        self.restarts
     }
 
     // What the pump does.
@@ -479,7 +500,7 @@ impl SlotFeed {
             .filter_map(|key| self.rings.get(key))
             .collect();
         if rings.len() < channels.len() || rings.iter().any(|ring| ring.is_deleted()) {
-            return Taken::ChannelDeleted;
+            return Taken::Over;
         }
         let Some(watermark) = self.watermark else {
             return Taken::Unsettled;
@@ -521,8 +542,8 @@ pub(crate) enum Taken {
     Behind { watermark: i64 },
     /// The slot isn't settled yet; a wake-up follows.
     Unsettled,
-    /// One of the channels is gone.
-    ChannelDeleted,
+    /// One of the channels is gone, or the whole database is another.
+    Over,
     /// A channel that the stream waits for may have been opened: look first.
     ChannelsCreated,
 }

@@ -5,7 +5,7 @@ use crate::{
     router,
 };
 use axum::response::Response;
-use handoff_core::{Error, Result};
+use handoff_core::{Epoch, Error, Result};
 use handoff_protocol::{ErrorCode, names};
 use serde::Serialize;
 use serde_json::json;
@@ -41,7 +41,7 @@ pub(crate) async fn readyz(request: ApiRequest) -> Result<Response> {
 }
 
 /// What this is, and what it can do.
-pub(crate) async fn describe(_request: ApiRequest) -> Result<Response> {
+pub(crate) async fn describe(request: ApiRequest) -> Result<Response> {
     let endpoints: Vec<_> = router::routes()
         .iter()
         .map(|route| json!({"method": route.method.as_str(), "path": route.path}))
@@ -49,6 +49,7 @@ pub(crate) async fn describe(_request: ApiRequest) -> Result<Response> {
     ok(&json!({
         "name": "handoff-relay",
         "version": env!("CARGO_PKG_VERSION"),
+        "epoch": request.relay().epoch().as_ref().map(Epoch::as_str),
         "endpoints": endpoints,
         "limits": {
             "message_content": format!("1 to {} bytes of UTF-8", names::CONTENT_MAX_BYTES),

@@ -1,7 +1,7 @@
 //! `/api/channels/{channel}/stream` and `/api/stream`
 
 use crate::{door::ApiRequest, sse};
-use axum::response::Response;
+use axum::{body::Body, response::Response};
 use handoff_core::{Operation, Result, StreamGrant, StreamStart};
 use handoff_protocol::Id;
 use http::Method;
@@ -26,11 +26,13 @@ async fn stream(request: ApiRequest, grant: StreamGrant) -> Result<Response> {
         Some(cursor) => StreamStart::After(cursor),
         None => StreamStart::Now,
     };
-    if request.parts.method == Method::HEAD {
-        return Ok(sse::response(axum::body::Body::empty()));
-    }
-    let stream = request.relay().open_stream(grant, start).await?;
-    Ok(sse::response(sse::body(stream)))
+    let relay = request.relay();
+    let epoch = relay.epoch();
+    let body = match request.parts.method {
+        Method::HEAD => Body::empty(),
+        _ => sse::body(relay.open_stream(grant, start).await?),
+    };
+    Ok(sse::response(body, epoch.as_ref()))
 }
 
 /// The `Last-Event-ID` header, else the parameter of that name.

@@ -18,6 +18,7 @@ use crate::{
     DatabaseUrl, Error, Result, StoreConfig,
     bell::BellEntry,
     connection::{SessionKind, session},
+    epochs::{self, Epochs},
     feed::SlotCommit,
     notifier::NotifierHandle,
 };
@@ -49,7 +50,7 @@ const FEW_ITEMS: usize = 8;
 const BATCH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Who is told at once of what this replica's lanes have committed.
-pub trait Commits: Send + Sync {
+pub trait Commits: Epochs {
     /// These events are visible. Called in commit order for each slot.
     fn committed(&self, commit: SlotCommit);
     /// Something may have been committed in this slot, and nobody knows what.
@@ -242,7 +243,7 @@ impl Worker {
                 Some(session) if !session.is_closed() => session,
                 session => {
                     let application = format!("handoff lane {}", self.number);
-                    match session_for_lane(&self.url, &application).await {
+                    match session_for_lane(&self.url, &application, &*publisher.commits).await {
                         Ok(connected) => session.insert(connected),
                         Err(error) => return Ok(Err(error)),
                     }
@@ -329,7 +330,13 @@ impl Publisher {
     }
 }
 
-async fn session_for_lane(url: &DatabaseUrl, application: &str) -> Result<LaneSession> {
+async fn session_for_lane(
+    url: &DatabaseUrl,
+    application: &str,
+    epochs: &dyn Commits,
+) -> Result<LaneSession> {
     let session = session(url, application, SessionKind::Lane).await?;
+    // Before anything is written: another database's IDs must be past all that clients have seen.
+    epochs.in_epoch(&epochs::establish(&session.client).await?);
     LaneSession::prepare(session.client).await
 }

@@ -271,7 +271,7 @@ impl World {
                 true
             }
             Taken::Unsettled => false,
-            Taken::ChannelDeleted | Taken::ChannelsCreated => panic!("no channel comes or goes"),
+            Taken::Over | Taken::ChannelsCreated => panic!("no channel comes or goes"),
         }
     }
 
