@@ -7,6 +7,7 @@ mod door;
 mod error;
 mod handlers;
 mod in_process;
+mod openapi;
 mod query;
 pub mod router;
 mod serve;
@@ -14,5 +15,6 @@ mod settings;
 mod sse;
 
 pub use dev::{DevSettings, dev};
+pub use openapi::document as openapi_document;
 pub use serve::serve;
 pub use settings::{MigrateSettings, ServeSettings};

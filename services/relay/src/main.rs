@@ -25,6 +25,8 @@ enum Command {
     Serve(ServeSettings),
     /// Bring the database's schema up to date; run it before new replicas start
     Migrate(MigrateSettings),
+    /// Print the OpenAPI document of the HTTP API, for instance to generate a client
+    Openapi,
 }
 
 fn main() -> ExitCode {
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
                 Command::Dev(settings) => handoff_relay::dev(settings).await,
                 Command::Serve(settings) => handoff_relay::serve(settings).await,
                 Command::Migrate(settings) => settings.run().await,
+                Command::Openapi => print_openapi(),
             }
         }),
         Err(error) => Err(error.into()),
@@ -51,6 +54,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn print_openapi() -> anyhow::Result<()> {
+    use std::io::Write;
+    let document = serde_json::to_string_pretty(&handoff_relay::openapi_document())?;
+    writeln!(std::io::stdout(), "{document}")?;
+    Ok(())
 }
 
 /// Keeps the kernel from backing the heap with huge pages, which the allocator asks for: of what
