@@ -92,6 +92,7 @@ pub(crate) const ROUTES: &[Route] = &[
     route("GET", "/healthz", Needs::Nothing, 200, none),
     route("GET", "/readyz", Needs::Nothing, 200, none),
     route("GET", "/api", Needs::Nothing, 200, none),
+    route("GET", "/api/openapi.json", Needs::Nothing, 200, none),
     route("POST", "/api/signup", Needs::Nothing, 201, signup),
     route("GET", "/api/me", Needs::Key, 200, none),
     route("POST", "/api/keys", Needs::TeamAdmin, 201, key),

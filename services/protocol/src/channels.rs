@@ -2,25 +2,29 @@
 
 use crate::{ChannelName, Description, Invalid, Timestamp};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A channel as lists show it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Channel {
     /// Unique among the team's channels.
     pub name: ChannelName,
     /// What it is for.
+    #[schema(required = true)]
     pub description: Option<Description>,
     /// When it was opened.
     pub created_at: Timestamp,
 }
 
 /// The body of `POST /api/channels`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct CreateChannelRequest {
     /// Required.
+    #[schema(value_type = ChannelName, required = true)]
     pub name: Option<String>,
     /// Up to 1,024 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Description>)]
     pub description: Option<String>,
 }
 

@@ -1,12 +1,16 @@
 //! What the relay answers when it refuses: a stable code, its HTTP status, a human sentence.
 
 use serde::{Deserialize, Serialize};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type},
+};
 
 macro_rules! error_codes {
-    ($($(#[$doc:meta])* $variant:ident = $code:literal, $status:literal;)*) => {
+    ($($(#[doc = $meaning:literal])* $variant:ident = $code:literal, $status:literal;)*) => {
         /// A machine-readable reason; clients may branch on it, it never changes its meaning.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum ErrorCode { $($(#[$doc])* $variant,)* }
+        pub enum ErrorCode { $($(#[doc = $meaning])* $variant,)* }
 
         impl ErrorCode {
             /// Every code there is.
@@ -20,6 +24,11 @@ macro_rules! error_codes {
             /// The HTTP status that goes with it.
             pub const fn http_status(self) -> u16 {
                 match self { $(ErrorCode::$variant => $status,)* }
+            }
+
+            /// What it says, in a sentence.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(ErrorCode::$variant => concat!($($meaning),*),)* }
             }
         }
     };
@@ -48,6 +57,8 @@ error_codes! {
     InvalidCursor = "INVALID_CURSOR", 400;
     /// Not a number from 1 to 100.
     InvalidLimit = "INVALID_LIMIT", 400;
+    /// Another parameter of the query is not what it should be.
+    InvalidParameter = "INVALID_PARAMETER", 400;
     /// Not one JSON object with fields of the right types.
     InvalidJson = "INVALID_JSON", 400;
     /// A required field is absent, null or empty.
@@ -100,15 +111,32 @@ impl Serialize for ErrorCode {
     }
 }
 
+impl PartialSchema for ErrorCode {
+    fn schema() -> RefOr<Schema> {
+        let codes = Self::ALL.iter().map(|code| code.as_str());
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some(codes))
+            .description(Some(
+                "A machine-readable reason. A code never changes its meaning; new ones may be added.",
+            ))
+            .into()
+    }
+}
+
+impl ToSchema for ErrorCode {}
+
 /// The body of every refusal.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ErrorBody {
     /// A sentence for people.
     pub error: String,
     /// One of [`ErrorCode`]'s texts; a client keeps one that it doesn't know as it is.
+    #[schema(value_type = ErrorCode)]
     pub code: String,
     /// Names this request in the relay's log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     pub request_id: Option<String>,
 }
 

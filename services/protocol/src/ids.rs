@@ -3,12 +3,14 @@
 use crate::{ErrorCode, Invalid};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
+use utoipa::ToSchema;
 
 /// The ID of anything that a cursor walks past: a message, a status change, an audit entry.
 ///
 /// IDs ascend in commit order and are unique within a team. On the wire `"42"`: ASCII digits
 /// only, at most 2⁶³-1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, ToSchema)]
+#[schema(value_type = String, pattern = "^([0-9]{1,18}|[1-8][0-9]{18}|0-0)$", example = "42")]
 pub struct Id(i64);
 
 /// A place in a team's order: everything up to and including this ID has been seen. 0 is the
@@ -66,7 +68,8 @@ impl<'de> Deserialize<'de> for Id {
 
 /// Names a team inside the relay. Only authentication and signup make one (guarantee G6): a
 /// statement that wants a `TeamId` can't be run for a team that the caller doesn't belong to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ToSchema)]
+#[schema(value_type = String, pattern = "^[0-9]+$", example = "7", description = "Names a team.")]
 pub struct TeamId(i64);
 
 impl TeamId {

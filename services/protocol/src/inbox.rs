@@ -3,9 +3,10 @@
 use crate::{ChannelName, Cursor, ErrorCode, Invalid, messages::Message};
 use serde::Serialize;
 use std::{collections::BTreeMap, time::Duration};
+use utoipa::ToSchema;
 
 /// What `GET /api/inbox` answers. The caller's own messages are never part of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Inbox {
     /// Unread messages that mention the caller, oldest first.
     pub mentions: Vec<Message>,
@@ -20,7 +21,7 @@ pub struct Inbox {
 }
 
 /// How much is unread; 100 means 100 or more.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct UnreadCounts {
     /// Messages that mention the caller.
     pub mentions: u64,

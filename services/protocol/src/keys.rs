@@ -3,13 +3,19 @@
 use crate::{ChannelName, Cursor, ErrorCode, Id, Invalid, Name, Permissions, TeamId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
+use utoipa::ToSchema;
 
 /// What every API key starts with; 48 hex characters follow.
 pub const API_KEY_PREFIX: &str = "relay_";
 
 /// The SHA-256 of an API key: the only form in which the relay keeps it, and its name in lists
 /// and paths (64 lower-case hex characters).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ToSchema)]
+#[schema(
+    value_type = String,
+    pattern = "^[0-9a-f]{64}$",
+    example = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+)]
 pub struct KeyHash(pub [u8; 32]);
 
 impl KeyHash {
@@ -40,15 +46,18 @@ impl Serialize for KeyHash {
 }
 
 /// The body of `POST /api/keys`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct CreateKeyRequest {
     /// Required: whom the key speaks for.
+    #[schema(value_type = Name, required = true)]
     pub sender_name: Option<String>,
     /// None: `{"*": "admin"}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Permissions>)]
     pub permissions: Option<BTreeMap<String, String>>,
     /// From when on the key is refused, RFC 3339; none: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Timestamp>)]
     pub expires_at: Option<String>,
 }
 
@@ -90,9 +99,13 @@ impl TryFrom<CreateKeyRequest> for NewKey {
 }
 
 /// The answer to `POST /api/keys`: the only place where the raw key is ever shown.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, ToSchema)]
 pub struct CreatedKey {
     /// The raw key.
+    #[schema(
+        pattern = "^relay_[0-9a-f]{48}$",
+        example = "relay_0123456789abcdef0123456789abcdef0123456789abcdef"
+    )]
     pub api_key: String,
     /// The hash that names it.
     pub key: KeyHash,
@@ -102,11 +115,12 @@ pub struct CreatedKey {
     pub permissions: Permissions,
     /// From when on it is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Timestamp, required = false)]
     pub expires_at: Option<Timestamp>,
 }
 
 /// A key in the list.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Key {
     /// The hash that names it.
     pub key: KeyHash,
@@ -120,13 +134,15 @@ pub struct Key {
     pub permissions: Permissions,
     /// From when on it is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Timestamp, required = false)]
     pub expires_at: Option<Timestamp>,
 }
 
 /// The body of `PUT /api/keys/{hash}/permissions`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct SetPermissionsRequest {
     /// Required; replaces the whole map.
+    #[schema(value_type = Permissions, required = true)]
     pub permissions: Option<BTreeMap<String, String>>,
 }
 
@@ -141,7 +157,7 @@ impl SetPermissionsRequest {
 }
 
 /// The answer to `PUT /api/keys/{hash}/permissions`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct KeyPermissions {
     /// The hash that names the key.
     pub key: KeyHash,
@@ -150,7 +166,7 @@ pub struct KeyPermissions {
 }
 
 /// Something that a key was refused.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct AuditEntry {
     /// Its place in the team's order.
     pub id: Id,
@@ -159,10 +175,13 @@ pub struct AuditEntry {
     /// Whom it speaks for.
     pub sender_name: Name,
     /// `METHOD /path` as it was sent, without the query.
+    #[schema(example = "POST /api/channels/ops/messages")]
     pub action: String,
     /// The channel in the path, `*` for team matters.
+    #[schema(example = "ops")]
     pub channel: String,
     /// `denied`.
+    #[schema(value_type = String, example = "denied")]
     pub result: &'static str,
     /// When.
     pub timestamp: Timestamp,
@@ -172,7 +191,7 @@ pub struct AuditEntry {
 pub const DENIED: &str = "denied";
 
 /// A page of the audit log.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct AuditPage {
     /// Oldest first.
     pub entries: Vec<AuditEntry>,

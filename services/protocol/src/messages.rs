@@ -3,40 +3,48 @@
 use crate::{ChannelName, Content, Cursor, Id, Invalid, MentionName, Name, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// A message as every answer and every stream shows it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Message {
     /// Its place in the team's order.
     pub id: Id,
     /// The channel it was posted to.
     pub channel: ChannelName,
     /// Its place in the channel: 1, 2, 3 … with no number left out as posted.
+    #[schema(minimum = 1, example = 3)]
     pub seq: i64,
     /// Who posted it, from the key.
     pub sender: Name,
     /// What it says.
     pub content: Content,
     /// Whom it calls.
+    #[schema(required = true)]
     pub mention: Option<MentionName>,
     /// The message it replies to.
+    #[schema(required = true)]
     pub thread_id: Option<Id>,
     /// How many replies to it stand.
+    #[schema(minimum = 0, example = 0)]
     pub reply_count: i64,
     /// When it was committed, by the database's clock.
     pub created_at: Timestamp,
 }
 
 /// The body of `POST /api/channels/{channel}/messages` as it comes.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct PostMessageRequest {
     /// Required, 1 to 32,768 bytes.
+    #[schema(value_type = Content, required = true)]
     pub content: Option<String>,
     /// Whom to call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 128, pattern = "^[^\\u0000]*$", example = "bob")]
     pub mention: Option<String>,
     /// The message to reply to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Id>)]
     pub thread_id: Option<String>,
 }
 
@@ -82,7 +90,7 @@ pub struct MessageFilter {
 }
 
 /// A page of messages.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct MessagePage {
     /// Oldest first.
     pub messages: Vec<Message>,
@@ -95,7 +103,7 @@ pub struct MessagePage {
 }
 
 /// A message and its replies.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ThreadPage {
     /// The message replied to, on every page.
     pub parent: Message,
@@ -108,9 +116,10 @@ pub struct ThreadPage {
 }
 
 /// The body of `POST /api/channels/{channel}/ack`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct AckRequest {
     /// The last message read.
+    #[schema(value_type = Id, required = true)]
     pub last_read_id: Option<String>,
 }
 
@@ -123,7 +132,7 @@ impl AckRequest {
 }
 
 /// How far a sender has read a channel.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Ack {
     /// The channel.
     pub channel: ChannelName,

@@ -4,6 +4,7 @@
 use crate::{ErrorCode, Invalid};
 use serde::{Deserialize, Serialize};
 use std::{borrow::Borrow, fmt, sync::Arc};
+use utoipa::ToSchema;
 
 /// Longest message content and status value, in bytes of UTF-8.
 pub const CONTENT_MAX_BYTES: usize = 32_768;
@@ -17,9 +18,9 @@ pub const STATUS_KEY_MAX_CHARS: usize = 256;
 pub const DESCRIPTION_MAX_CHARS: usize = 1_024;
 
 macro_rules! text_type {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+    ($(#[$meta:meta])* $name:ident) => {
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
+        $(#[$meta])*
         #[serde(transparent)]
         pub struct $name(Arc<str>);
 
@@ -57,30 +58,37 @@ macro_rules! text_type {
 
 text_type!(
     /// A channel's name: `^[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}$`.
+    #[schema(value_type = String, pattern = "^[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}$", example = "ops")]
     ChannelName
 );
 text_type!(
     /// A sender's or team's name: 1 to 128 characters.
+    #[schema(value_type = String, min_length = 1, max_length = 128, pattern = "^[^\\u0000]*$", example = "ada")]
     Name
 );
 text_type!(
     /// Whom a message calls: 1 to 128 characters, matched exactly against a sender's name.
+    #[schema(value_type = String, min_length = 1, max_length = 128, pattern = "^[^\\u0000]*$", example = "bob")]
     MentionName
 );
 text_type!(
     /// What a message says: 1 to 32,768 bytes.
+    #[schema(value_type = String, min_length = 1, max_length = 32768, pattern = "^[^\\u0000]*$", example = "The build is green.")]
     Content
 );
 text_type!(
     /// What a status entry is called: 1 to 256 characters, any but U+0000.
+    #[schema(value_type = String, min_length = 1, max_length = 256, pattern = "^[^\\u0000]*$", example = "deploy")]
     StatusKey
 );
 text_type!(
     /// What a status entry says: 0 to 32,768 bytes.
+    #[schema(value_type = String, max_length = 32768, pattern = "^[^\\u0000]*$", example = "running")]
     StatusValue
 );
 text_type!(
     /// What a channel is for: up to 1,024 characters.
+    #[schema(value_type = String, max_length = 1024, pattern = "^[^\\u0000]*$", example = "Builds and deployments")]
     Description
 );
 

@@ -3,12 +3,18 @@
 use crate::{ChannelName, ErrorCode, Invalid};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, Ref, RefOr, Schema, Type},
+};
 
 /// Every channel that has no entry of its own.
 pub const ANY_CHANNEL: &str = "*";
 
 /// How much a key may do in a channel; each level holds the ones before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// See messages, threads, acks, status, streams.
@@ -44,6 +50,30 @@ impl Level {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Permissions(BTreeMap<String, Level>);
+
+impl PartialSchema for Permissions {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .property_names(Some(
+                ObjectBuilder::new()
+                    .schema_type(Type::String)
+                    .pattern(Some(r"^(\*|[a-zA-Z0-9][a-zA-Z0-9._-]{0,127})$")),
+            ))
+            .additional_properties(Some(Ref::from_schema_name(Level::name())))
+            .description(Some(
+                "What a key may do: a level by channel, with `*` for every channel that has no \
+                 entry of its own. An empty map grants nothing.",
+            ))
+            .examples([serde_json::json!({"*": "read", "ops": "write"})])
+            .into()
+    }
+}
+
+impl ToSchema for Permissions {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((Level::name().into(), Level::schema()));
+    }
+}
 
 impl Permissions {
     /// `{"*": "admin"}`, what a key gets that names none.

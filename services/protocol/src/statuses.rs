@@ -2,9 +2,10 @@
 
 use crate::{ChannelName, Cursor, Id, Invalid, Name, StatusKey, StatusValue, Timestamp};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A status entry.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// The channel it stands in.
     pub channel: ChannelName,
@@ -19,11 +20,13 @@ pub struct Status {
 }
 
 /// The body of `PUT /api/channels/{channel}/status`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct SetStatusRequest {
     /// Required, 1 to 256 characters.
+    #[schema(value_type = StatusKey, required = true)]
     pub key: Option<String>,
     /// Required, may be empty, up to 32,768 bytes.
+    #[schema(value_type = StatusValue, required = true)]
     pub value: Option<String>,
 }
 
@@ -52,7 +55,7 @@ impl TryFrom<SetStatusRequest> for NewStatus {
 }
 
 /// One change in a channel's status history.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StatusChange {
     /// Its place in the team's order.
     pub id: Id,
@@ -72,7 +75,7 @@ pub struct StatusChange {
 }
 
 /// A page of changes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct StatusChangePage {
     /// Oldest first.
     pub changes: Vec<StatusChange>,

@@ -2,9 +2,10 @@
 
 use crate::{Invalid, Name, Permissions, TeamId, Timestamp, keys::KeyHash};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A team.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Team {
     /// Names it.
     pub id: TeamId,
@@ -15,11 +16,13 @@ pub struct Team {
 }
 
 /// The body of `POST /api/signup`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct SignupRequest {
     /// Required.
+    #[schema(value_type = Name, required = true)]
     pub team_name: Option<String>,
     /// Required: whom the first key speaks for.
+    #[schema(value_type = Name, required = true)]
     pub sender_name: Option<String>,
 }
 
@@ -49,16 +52,20 @@ impl TryFrom<SignupRequest> for NewTeam {
 }
 
 /// The answer to a signup.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, ToSchema)]
 pub struct SignedUp {
     /// The new team.
     pub team: Team,
     /// Its first key, `{"*": "admin"}`; shown only here.
+    #[schema(
+        pattern = "^relay_[0-9a-f]{48}$",
+        example = "relay_0123456789abcdef0123456789abcdef0123456789abcdef"
+    )]
     pub api_key: String,
 }
 
 /// What `GET /api/me` answers.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Me {
     /// The caller's team.
     pub team: Team,
@@ -70,13 +77,14 @@ pub struct Me {
     pub permissions: Permissions,
     /// From when on it is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Timestamp, required = false)]
     pub expires_at: Option<Timestamp>,
     /// What holds it back.
     pub limits: Limits,
 }
 
 /// The limits and quotas of a key and its team.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Limits {
     /// Requests of this key in a window.
     pub rate_limit_max: u32,

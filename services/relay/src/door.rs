@@ -452,6 +452,11 @@ pub(crate) fn ok(body: &impl serde::Serialize) -> Result<Response> {
     Ok(error::json(StatusCode::OK, body))
 }
 
+/// An answer whose JSON is written already.
+pub(crate) fn ok_bytes(json: Bytes) -> Response {
+    error::json_bytes(StatusCode::OK, json)
+}
+
 /// An answer to something that was made.
 pub(crate) fn created(body: &impl serde::Serialize) -> Result<Response> {
     Ok(error::json(StatusCode::CREATED, body))

@@ -1,6 +1,7 @@
 //! Refusals as HTTP answers.
 
 use axum::response::Response;
+use bytes::Bytes;
 use handoff_core::Error;
 use handoff_protocol::{ErrorBody, ErrorCode};
 use http::{HeaderValue, StatusCode, header};
@@ -8,7 +9,11 @@ use http::{HeaderValue, StatusCode, header};
 /// A JSON answer.
 pub(crate) fn json(status: StatusCode, body: &impl serde::Serialize) -> Response {
     // Our own types always serialize.
-    let body = serde_json::to_vec(body).unwrap_or_default();
+    json_bytes(status, serde_json::to_vec(body).unwrap_or_default().into())
+}
+
+/// A JSON answer that is written already.
+pub(crate) fn json_bytes(status: StatusCode, body: Bytes) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
     let json = HeaderValue::from_static("application/json");

@@ -7,6 +7,7 @@ mod door;
 mod error;
 mod handlers;
 mod in_process;
+mod openapi;
 mod operate;
 mod query;
 pub mod router;
@@ -15,6 +16,7 @@ mod settings;
 mod sse;
 
 pub use dev::{DevSettings, dev};
+pub use openapi::document as openapi_document;
 pub use operate::{begin_new_epoch, migrate};
 pub use serve::serve;
 pub use settings::{DatabaseSettings, ServeSettings};

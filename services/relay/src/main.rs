@@ -32,6 +32,8 @@ enum Command {
     /// place (a volume's snapshot), and a service that shows no timeline (Aurora), it can't tell:
     /// run this after such a restore, best before replicas start.
     NewEpoch(DatabaseSettings),
+    /// Print the OpenAPI document of the HTTP API, for instance to generate a client
+    Openapi,
 }
 
 fn main() -> ExitCode {
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
                 Command::Serve(settings) => handoff_relay::serve(settings).await,
                 Command::Migrate(settings) => handoff_relay::migrate(settings).await,
                 Command::NewEpoch(settings) => handoff_relay::begin_new_epoch(settings).await,
+                Command::Openapi => print_openapi(),
             }
         }),
         Err(error) => Err(error.into()),
@@ -59,6 +62,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn print_openapi() -> anyhow::Result<()> {
+    use std::io::Write;
+    let document = serde_json::to_string_pretty(&handoff_relay::openapi_document())?;
+    writeln!(std::io::stdout(), "{document}")?;
+    Ok(())
 }
 
 /// Keeps the kernel from backing the heap with huge pages, which the allocator asks for: of what

@@ -67,7 +67,7 @@ impl<'a> Query<'a> {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
             Some(_) => Err(Invalid::new(
-                ErrorCode::InvalidLimit,
+                ErrorCode::InvalidParameter,
                 format!("{name} is true or false"),
             )),
         }

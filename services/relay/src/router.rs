@@ -4,6 +4,7 @@ use crate::{
     door::{self, ApiRequest, App, Needs},
     error::refusal,
     handlers::{agents, channels, inbox, keys, messages, service, statuses, streams, teams},
+    openapi::{self, described_route},
 };
 use axum::{
     Extension, Router,
@@ -23,7 +24,20 @@ pub struct Route {
     pub method: Method,
     /// Its path, with `{channel}` and the like for what varies.
     pub path: &'static str,
+    /// What a request needs to be let in.
+    pub(crate) needs: Needs,
+    /// What the OpenAPI document says of it; none where it isn't part of that.
+    pub(crate) operation: Option<openapi::Operation>,
     answer: MethodRouter<Arc<App>>,
+}
+
+impl Route {
+    pub(crate) fn with_operation(self, operation: openapi::Operation) -> Self {
+        Self {
+            operation: Some(operation),
+            ..self
+        }
+    }
 }
 
 fn route<F>(
@@ -50,6 +64,8 @@ where
     Route {
         method,
         path,
+        needs,
+        operation: None,
         answer,
     }
 }
@@ -64,80 +80,87 @@ pub fn routes() -> Vec<Route> {
     const KEYS: &str = "/api/keys";
     let (get, post, put, delete) = (Method::GET, Method::POST, Method::PUT, Method::DELETE);
     vec![
-        route(get.clone(), "/healthz", Nothing, service::healthz),
-        route(get.clone(), "/readyz", Nothing, service::readyz),
-        route(get.clone(), "/api", Nothing, service::describe),
-        route(post.clone(), "/api/signup", Address, teams::sign_up),
-        route(get.clone(), "/api/me", Key, teams::read_me),
-        route(post.clone(), KEYS, Key, keys::create_key),
-        route(get.clone(), KEYS, Key, keys::list_keys),
-        route(delete.clone(), "/api/keys/{hash}", Key, keys::revoke_key),
-        route(
+        described_route!(get.clone(), "/healthz", Nothing, service::healthz),
+        described_route!(get.clone(), "/readyz", Nothing, service::readyz),
+        described_route!(get.clone(), "/api", Nothing, service::describe),
+        described_route!(
+            get.clone(),
+            "/api/openapi.json",
+            Nothing,
+            openapi::read_openapi,
+        ),
+        described_route!(post.clone(), "/api/signup", Address, teams::sign_up),
+        described_route!(get.clone(), "/api/me", Key, teams::read_me),
+        described_route!(post.clone(), KEYS, Key, keys::create_key),
+        described_route!(get.clone(), KEYS, Key, keys::list_keys),
+        described_route!(delete.clone(), "/api/keys/{hash}", Key, keys::revoke_key),
+        described_route!(
             put.clone(),
             "/api/keys/{hash}/permissions",
             Key,
             keys::set_key_permissions,
         ),
-        route(get.clone(), "/api/audit", Key, keys::list_audit),
-        route(post.clone(), CHANNELS, Key, channels::create_channel),
-        route(get.clone(), CHANNELS, Key, channels::list_channels),
-        route(delete.clone(), CHANNEL, Key, channels::delete_channel),
-        route(post.clone(), MESSAGES, Key, messages::post_message),
-        route(get.clone(), MESSAGES, Key, messages::list_messages),
-        route(
+        described_route!(get.clone(), "/api/audit", Key, keys::list_audit),
+        described_route!(post.clone(), CHANNELS, Key, channels::create_channel),
+        described_route!(get.clone(), CHANNELS, Key, channels::list_channels),
+        described_route!(delete.clone(), CHANNEL, Key, channels::delete_channel),
+        described_route!(post.clone(), MESSAGES, Key, messages::post_message),
+        described_route!(get.clone(), MESSAGES, Key, messages::list_messages),
+        described_route!(
             delete.clone(),
             "/api/channels/{channel}/messages/{id}",
             Key,
             messages::delete_message,
         ),
-        route(
+        described_route!(
             get.clone(),
             "/api/channels/{channel}/threads/{id}",
             Key,
             messages::read_thread,
         ),
-        route(
+        described_route!(
             get.clone(),
             "/api/channels/{channel}/stream",
             Key,
             streams::stream_channel,
         ),
-        route(
+        described_route!(
             post.clone(),
             "/api/channels/{channel}/ack",
             Key,
             messages::move_ack,
         ),
-        route(
+        described_route!(
             get.clone(),
             "/api/channels/{channel}/acks",
             Key,
             messages::list_acks,
         ),
-        route(
+        described_route!(
             get.clone(),
             "/api/channels/{channel}/unread",
             Key,
             messages::list_unread,
         ),
-        route(put, STATUS, Key, statuses::set_status),
-        route(post, STATUS, Key, statuses::set_status),
-        route(get.clone(), STATUS, Key, statuses::list_statuses),
-        route(
+        described_route!(put, STATUS, Key, statuses::set_status),
+        described_route!(post, STATUS, Key, statuses::set_status),
+        described_route!(get.clone(), STATUS, Key, statuses::list_statuses),
+        described_route!(
             delete,
             "/api/channels/{channel}/status/{key}",
             Key,
             statuses::delete_status,
         ),
-        route(
+        described_route!(
             get.clone(),
             "/api/channels/{channel}/status/changes",
             Key,
             statuses::list_status_changes,
         ),
-        route(get.clone(), "/api/inbox", Key, inbox::read_inbox),
-        route(get.clone(), "/api/status", Key, statuses::list_all_statuses),
-        route(get, "/api/stream", Key, streams::stream_channels),
+        described_route!(get.clone(), "/api/inbox", Key, inbox::read_inbox),
+        described_route!(get.clone(), "/api/status", Key, statuses::list_all_statuses),
+        described_route!(get, "/api/stream", Key, streams::stream_channels),
+        // They speak protocols of others, which say what they are like.
         route(Method::POST, MCP, Key, agents::mcp),
         route(Method::POST, "/hooks/claude", Key, agents::claude_hook),
     ]

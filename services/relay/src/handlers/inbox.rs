@@ -3,10 +3,48 @@
 use crate::door::{ApiRequest, ok};
 use axum::response::Response;
 use handoff_core::{Operation, Result};
-use handoff_protocol::{Cursor, inbox::InboxRequest};
+use handoff_protocol::{
+    Cursor, ErrorCode, Id,
+    inbox::{Inbox, InboxRequest},
+};
 use std::time::Duration;
+use utoipa::IntoParams;
+
+/// What of the inbox is wanted.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "`Query` reads what this describes")]
+struct InboxParams {
+    /// Only what is newer.
+    after_id: Option<Id>,
+    /// Only these channels, with commas between their names: at most 500.
+    #[param(
+        pattern = "^[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}(,[a-zA-Z0-9][a-zA-Z0-9._-]{0,127})*$",
+        example = "build,deploy"
+    )]
+    channels: Option<String>,
+    /// Only what mentions the caller.
+    #[param(default = false)]
+    mentions_only: Option<bool>,
+    /// Bytes of text to show at most; a single longer message is shown. 0: counts alone.
+    #[param(minimum = 0, maximum = 262144, default = 16384)]
+    max_bytes: Option<u32>,
+    /// Seconds to wait for something to show.
+    #[param(minimum = 0, maximum = 55, default = 0)]
+    wait: Option<u8>,
+}
 
 /// Read what the caller hasn't read, over all of its channels.
+///
+/// Messages that mention the caller come first; the caller's own are never part of it. Reading
+/// moves no ack.
+#[utoipa::path(
+    get,
+    path = "/api/inbox",
+    params(InboxParams),
+    responses((status = 200, description = "What the caller hasn't read", body = Inbox)),
+    extensions(("x-refusals" = json!([ErrorCode::SseLimitReached])))
+)]
 pub(crate) async fn read_inbox(request: ApiRequest) -> Result<Response> {
     let grant = request.team_grant(Operation::ReadInbox).await?;
     let query = request.query();

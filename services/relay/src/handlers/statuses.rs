@@ -1,12 +1,28 @@
 //! `/api/channels/{channel}/status` and `/api/status`
 
-use crate::door::{ApiRequest, no_content, ok};
+use crate::{
+    door::{ApiRequest, no_content, ok},
+    openapi::PageParams,
+};
 use axum::{body::Body, response::Response};
 use futures_util::stream;
 use handoff_core::{Operation, Result, StatusList};
-use handoff_protocol::statuses::{SetStatusRequest, Status};
+use handoff_protocol::{
+    ErrorCode,
+    statuses::{SetStatusRequest, Status, StatusChangePage},
+};
 
 /// Set a status entry.
+///
+/// Creates the channel if it is missing. Every write goes into the history. Needs write on the
+/// channel.
+#[utoipa::path(
+    method(put, post),
+    path = "/api/channels/{channel}/status",
+    request_body = SetStatusRequest,
+    responses((status = 200, description = "The entry as it stands", body = Status)),
+    extensions(("x-refusals" = json!([ErrorCode::KeyTooLarge, ErrorCode::ValueTooLarge, ErrorCode::ChannelLimitReached, ErrorCode::ChannelNotFound])))
+)]
 pub(crate) async fn set_status(mut request: ApiRequest) -> Result<Response> {
     let grant = request.channel_grant(Operation::SetStatus).await?;
     let status = request.json::<SetStatusRequest>().await?.try_into()?;
@@ -14,6 +30,14 @@ pub(crate) async fn set_status(mut request: ApiRequest) -> Result<Response> {
 }
 
 /// Read a channel's status entries.
+///
+/// Sorted by key. Needs read on the channel.
+#[utoipa::path(
+    get,
+    path = "/api/channels/{channel}/status",
+    params(("key" = Option<String>, Query, description = "Only this entry")),
+    responses((status = 200, description = "The entries", body = Vec<Status>))
+)]
 pub(crate) async fn list_statuses(request: ApiRequest) -> Result<Response> {
     let grant = request.channel_grant(Operation::ListStatuses).await?;
     let key = request.query().text("key")?;
@@ -21,6 +45,17 @@ pub(crate) async fn list_statuses(request: ApiRequest) -> Result<Response> {
 }
 
 /// Read status entries over all channels that the caller may read.
+///
+/// Sorted by channel, then key.
+#[utoipa::path(
+    get,
+    path = "/api/status",
+    params(
+        ("channel" = Option<String>, Query, description = "Only entries of this channel"),
+        ("key" = Option<String>, Query, description = "Only entries with this key"),
+    ),
+    responses((status = 200, description = "The entries", body = Vec<Status>))
+)]
 pub(crate) async fn list_all_statuses(request: ApiRequest) -> Result<Response> {
     let grant = request.team_grant(Operation::ListAllStatuses).await?;
     let query = request.query();
@@ -69,6 +104,14 @@ async fn next_chunk((mut list, first): State) -> Option<(Result<Vec<u8>>, State)
 }
 
 /// Delete a status entry.
+///
+/// The deletion goes into the history. Needs admin on the channel.
+#[utoipa::path(
+    delete,
+    path = "/api/channels/{channel}/status/{key}",
+    responses((status = 204, description = "It is gone")),
+    extensions(("x-refusals" = json!([ErrorCode::StatusNotFound])))
+)]
 pub(crate) async fn delete_status(request: ApiRequest) -> Result<Response> {
     let grant = request.channel_grant(Operation::DeleteStatus).await?;
     request
@@ -79,6 +122,14 @@ pub(crate) async fn delete_status(request: ApiRequest) -> Result<Response> {
 }
 
 /// Read the history of a channel's status entries.
+///
+/// Oldest first. Needs read on the channel.
+#[utoipa::path(
+    get,
+    path = "/api/channels/{channel}/status/changes",
+    params(PageParams),
+    responses((status = 200, description = "A page", body = StatusChangePage))
+)]
 pub(crate) async fn list_status_changes(request: ApiRequest) -> Result<Response> {
     let grant = request.channel_grant(Operation::ListStatusChanges).await?;
     let page = request.query().page()?;
