@@ -12,6 +12,7 @@ pub mod router;
 mod serve;
 mod settings;
 mod sse;
+mod telemetry;
 
 pub use dev::{DevSettings, dev};
 pub use serve::serve;
