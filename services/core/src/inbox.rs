@@ -256,7 +256,7 @@ impl Ears {
                 .take(self.cursor, Some(self.channels_seen))
             {
                 Taken::Frames { frames, cursor } => {
-                    let found = frames.iter().filter_map(|frame| message_in(frame));
+                    let found = frames.iter().filter_map(|frame| message_in(&frame.bytes));
                     let news = found.into_iter().any(|message| concerns(&message));
                     let moved = cursor > self.cursor && !frames.is_empty();
                     self.cursor = cursor;

@@ -55,8 +55,10 @@ impl Relay {
         }
         let hash = hash_of(api_key);
         if let Some(key) = self.keys.get(&hash) {
+            self.metrics.key_cache_hits.increment(1);
             return Ok(Caller { key });
         }
+        self.metrics.key_cache_misses.increment(1);
         let key = self.load_key(hash).await?.ok_or_else(invalid_key)?;
         Ok(Caller { key })
     }

@@ -11,6 +11,7 @@ mod inbox;
 mod key_cache;
 mod keys;
 mod messages;
+mod metrics;
 mod operations;
 mod rate_limit;
 mod relay;

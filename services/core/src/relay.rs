@@ -4,6 +4,7 @@ use crate::{
     Caller, Result, Spent,
     feed::Feed,
     key_cache::KeyCache,
+    metrics::RelayMetrics,
     rate_limit::{Budget, Budgets},
     signup::network_of,
     streams::OpenStreams,
@@ -45,6 +46,7 @@ pub struct Relay {
     pub(crate) key_changes_seen: KeyChangesSeen,
     pub(crate) open_streams: OpenStreams,
     pub(crate) budgets: Arc<Budgets>,
+    pub(crate) metrics: RelayMetrics,
     /// Ends streams and background tasks.
     pub(crate) stop: CancellationToken,
     tasks: TaskTracker,
@@ -106,6 +108,7 @@ impl Relay {
             keys: KeyCache::new(),
             key_changes_seen: KeyChangesSeen::default(),
             open_streams: OpenStreams::default(),
+            metrics: RelayMetrics::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             config,

@@ -7,12 +7,10 @@
 use crate::{
     Error, Relay, Result, StreamGrant,
     access::Caller,
-    feed::{Subscription, slot::Taken},
+    feed::{Subscription, ring::Frame, slot::Taken},
 };
 use bytes::Bytes;
-use handoff_protocol::{
-    ChannelName, Cursor, ErrorCode, Id, Permissions, Timestamp, keys::KeyHash, sse::message_frame,
-};
+use handoff_protocol::{ChannelName, Cursor, ErrorCode, Id, Permissions, Timestamp, keys::KeyHash};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -156,6 +154,7 @@ impl Relay {
                 waiting_for: channels.clone(),
                 channels_seen: 0,
                 cursor: 0,
+                opened_at: Timestamp::now(),
                 place: place.clone(),
             };
             if !stream.find_channels().await? {
@@ -250,6 +249,7 @@ pub struct MessageStream {
     /// How often a channel had been opened when they were last looked for.
     channels_seen: u64,
     cursor: i64,
+    opened_at: Timestamp,
     place: Arc<StreamSlot>,
 }
 
@@ -267,11 +267,27 @@ impl MessageStream {
             biased;
             () = end.cancelled() => None,
             () = stop.cancelled() => None,
-            frames = self.next_frames() => frames,
+            frames = self.next_frames() => frames.map(|frames| self.delivered(frames)),
         }
     }
 
-    async fn next_frames(&mut self) -> Option<Vec<Bytes>> {
+    /// Frames that are on their way to the client. What is older than the stream says nothing of
+    /// how long a delivery takes.
+    fn delivered(&self, frames: Vec<Frame>) -> Vec<Bytes> {
+        let now = Timestamp::now();
+        for frame in frames
+            .iter()
+            .filter(|frame| frame.created_at > self.opened_at)
+        {
+            // The two clocks may disagree by a little.
+            let micros = now.as_micros() - frame.created_at.as_micros();
+            let took = Duration::from_micros(micros.max(0) as u64);
+            self.relay.metrics.delivery_duration.record(took);
+        }
+        frames.into_iter().map(|frame| frame.bytes).collect()
+    }
+
+    async fn next_frames(&mut self) -> Option<Vec<Frame>> {
         // What reads from Postgres is boxed: most streams wait for news, thousands at a time, and
         // shouldn't hold room for the rest meanwhile.
         let mut pause = FIRST_PAUSE;
@@ -314,7 +330,7 @@ impl MessageStream {
     }
 
     /// Reads on from the tables. What isn't found up to `watermark` isn't there.
-    async fn read_page(&mut self, watermark: i64) -> Result<Vec<Bytes>> {
+    async fn read_page(&mut self, watermark: i64) -> Result<Vec<Frame>> {
         // A channel yet to be found may hold something after the watermark: go no further.
         let up_to = if self.waiting_for.is_empty() {
             i64::MAX
@@ -332,7 +348,7 @@ impl MessageStream {
             .map_or(self.cursor, |message| message.id.serial());
         let is_full = messages.len() as i64 == PAGE;
         self.cursor = if is_full { last } else { last.max(watermark) };
-        Ok(messages.iter().map(message_frame).collect())
+        Ok(messages.iter().map(Frame::new).collect())
     }
 
     /// Follows those of the channels waited for that exist by now. False where one was deleted

@@ -2,7 +2,7 @@
 
 use crate::{
     serve::{run, stop_signal},
-    settings::{LimitSettings, ServeSettings},
+    settings::{LimitSettings, ServeSettings, TelemetrySettings},
 };
 use anyhow::Context;
 use clap::Args;
@@ -46,6 +46,8 @@ pub struct DevSettings {
     bind: String,
     #[command(flatten)]
     limits: LimitSettings,
+    #[command(flatten)]
+    telemetry: TelemetrySettings,
 }
 
 /// Runs Postgres and a relay on it until it is told to stop; stops what it started.
@@ -59,10 +61,15 @@ pub async fn dev(settings: DevSettings) -> anyhow::Result<()> {
         port,
         bind,
         limits,
+        telemetry,
     } = settings;
     // Mistakes are told before Postgres starts, whose address isn't known until then.
     let any_postgres = "postgres://localhost/handoff".to_owned();
-    ServeSettings::local(any_postgres, bind.clone(), port.clone(), limits.clone()).check()?;
+    let local = |url: String| {
+        let (bind, port) = (bind.clone(), port.clone());
+        ServeSettings::local(url, bind, port, limits.clone(), telemetry.clone()).check()
+    };
+    local(any_postgres)?;
     let stop = stop_signal()?;
     let data_dir = data_dir.map_or_else(default_data_dir, Ok)?;
     let mut postgres = start_postgres(data_dir.clone(), postgres_bin).await?;
@@ -71,7 +78,7 @@ pub async fn dev(settings: DevSettings) -> anyhow::Result<()> {
         migrations::migrate(&url.parse()?)
             .await
             .context("the migration failed")?;
-        let settings = ServeSettings::local(url, bind, port, limits).check()?;
+        let settings = local(url)?;
         run(settings, stop, async |address, relay| {
             let api_key = first_key(&relay, &data_dir).await?;
             print_welcome(address, &api_key, &data_dir);

@@ -7,6 +7,7 @@ use crate::{
     address::TrustedProxies,
     error::{self, refusal},
     query::Query,
+    telemetry::metrics::RouteMetrics,
 };
 use axum::{
     body::Body,
@@ -32,7 +33,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Longest body that is read for what it says.
@@ -52,6 +53,8 @@ const RATE_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remainin
 pub(crate) struct App {
     pub(crate) relay: Arc<Relay>,
     pub(crate) trusted_proxies: TrustedProxies,
+    /// What is measured of requests that no route takes.
+    pub(crate) unrouted: Arc<RouteMetrics>,
     /// Set once the replica stops: it is no longer ready.
     pub(crate) stopping: AtomicBool,
 }
@@ -85,13 +88,16 @@ pub(crate) struct ApiRequest {
 pub(crate) async fn pass<F>(
     State(app): State<Arc<App>>,
     request: Request,
+    metrics: &RouteMetrics,
     needs: Needs,
     handler: impl FnOnce(ApiRequest) -> F,
 ) -> Response
 where
     F: Future<Output = Result<Response>>,
 {
+    let began = Instant::now();
     let (parts, body) = request.into_parts();
+    let method = parts.method.clone();
     let request_id = RequestId::of(&parts);
     // Who asks before sending a body is answered at once.
     let body_comes = !parts.headers.contains_key(header::EXPECT);
@@ -112,7 +118,10 @@ where
     if outcome.is_err() && body_comes {
         body.drain().await;
     }
-    let mut response = outcome.unwrap_or_else(|error| refusal(&error, request_id.as_str()));
+    let mut response = outcome.unwrap_or_else(|error| {
+        metrics.failed(&method, error.code);
+        refusal(&error, request_id.as_str())
+    });
     let headers = response.headers_mut();
     if let Some(Spent {
         limit, remaining, ..
@@ -122,6 +131,7 @@ where
         headers.insert(RATE_REMAINING, remaining.into());
     }
     headers.insert(REQUEST_ID, request_id.0);
+    metrics.answered(&method, response.status(), began.elapsed());
     response
 }
 

@@ -14,6 +14,7 @@ pub mod router;
 mod serve;
 mod settings;
 mod sse;
+mod telemetry;
 
 pub use dev::{DevSettings, dev};
 pub use openapi::document as openapi_document;

@@ -5,6 +5,7 @@ use crate::{
     error::refusal,
     handlers::{agents, channels, inbox, keys, messages, service, statuses, streams, teams},
     openapi::{self, described_route},
+    telemetry::metrics::RouteMetrics,
 };
 use axum::{
     Extension, Router,
@@ -55,10 +56,11 @@ where
         Method::PUT => MethodFilter::PUT,
         _ => MethodFilter::DELETE,
     };
+    let metrics = RouteMetrics::new(&method, path);
     let answer = on(
         filter,
         async move |app: State<Arc<App>>, request: Request| {
-            door::pass(app, request, needs, handler).await
+            door::pass(app, request, &metrics, needs, handler).await
         },
     );
     Route {
@@ -195,30 +197,44 @@ fn routes_with(app: Arc<App>, mcp: Option<Arc<agents::Mcp>>) -> Router {
 }
 
 async fn not_found(app: State<Arc<App>>, request: Request) -> Response {
-    door::pass(app, request, Needs::Nothing, async |request: ApiRequest| {
-        let message = format!(
-            "There is no {}; GET /api lists the routes",
-            request.parts.uri.path()
-        );
-        Err(Error::new(ErrorCode::NotFound, message))
-    })
+    let unrouted = app.unrouted.clone();
+    door::pass(
+        app,
+        request,
+        &unrouted,
+        Needs::Nothing,
+        async |request: ApiRequest| {
+            let message = format!(
+                "There is no {}; GET /api lists the routes",
+                request.parts.uri.path()
+            );
+            Err(Error::new(ErrorCode::NotFound, message))
+        },
+    )
     .await
 }
 
 /// OPTIONS needs no key; `Allow` is added to both answers by the router, which knows it.
 async fn other_method(app: State<Arc<App>>, request: Request) -> Response {
-    door::pass(app, request, Needs::Nothing, async |request: ApiRequest| {
-        if request.parts.method == Method::OPTIONS {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            return Ok(response);
-        }
-        let message = format!(
-            "This route has no {}; see the Allow header",
-            request.parts.method
-        );
-        Err(Error::new(ErrorCode::MethodNotAllowed, message))
-    })
+    let unrouted = app.unrouted.clone();
+    door::pass(
+        app,
+        request,
+        &unrouted,
+        Needs::Nothing,
+        async |request: ApiRequest| {
+            if request.parts.method == Method::OPTIONS {
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                return Ok(response);
+            }
+            let message = format!(
+                "This route has no {}; see the Allow header",
+                request.parts.method
+            );
+            Err(Error::new(ErrorCode::MethodNotAllowed, message))
+        },
+    )
     .await
 }
 

@@ -4,11 +4,13 @@ use crate::{
     door::{App, Peer},
     router,
     settings::{Serve, ServeSettings},
+    telemetry::metrics::{self, Metrics, RouteMetrics},
 };
 use anyhow::Context;
 use axum::{Router, extract::Request, response::Response};
 use futures_util::FutureExt;
 use handoff_core::Relay;
+use http::Method;
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -29,6 +31,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
+use tokio_util::task::AbortOnDropHandle;
 use tower::Service;
 
 /// How long a client may take to send a request's head, and how long a connection may idle.
@@ -68,22 +71,42 @@ pub(crate) async fn run(
     stop: impl Future<Output = ()>,
     listening: impl AsyncFnOnce(SocketAddr, Arc<Relay>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    let metrics = match settings.metrics_address {
+        Some(address) => Some((bind(address).await?, metrics::install()?)),
+        None => None,
+    };
     let relay = Relay::open(settings.relay)
         .await
         .context("the relay can't start")?;
     let app = Arc::new(App {
         relay: relay.clone(),
         trusted_proxies: settings.trusted_proxies,
+        unrouted: RouteMetrics::new(&Method::OPTIONS, ""),
         stopping: AtomicBool::new(false),
     });
-    let listener = TcpListener::bind(settings.address)
-        .await
-        .with_context(|| format!("{} can't be listened on", settings.address))?;
+    let listener = bind(settings.address).await?;
+    let connections = Arc::new(Semaphore::new(settings.connections));
+    // Shown until the very end, when they say most.
+    let _metrics = match metrics {
+        Some((listener, handle)) => {
+            let address = listener.local_addr()?;
+            tracing::info!("Metrics are served on http://{address}/metrics");
+            let metrics = Metrics {
+                handle,
+                relay: relay.clone(),
+                connections: connections.clone(),
+                connections_max: settings.connections,
+            };
+            Some(AbortOnDropHandle::new(tokio::spawn(show(
+                metrics, listener,
+            ))))
+        }
+        None => None,
+    };
     listening(listener.local_addr()?, relay.clone()).await?;
 
     let router = router::router(app.clone());
     let graceful = GracefulShutdown::new();
-    let connections = Arc::new(Semaphore::new(settings.connections));
     let mut stop = std::pin::pin!(stop);
     tokio::select! {
         () = accept(&listener, &router, &graceful, &connections) => {}
@@ -107,6 +130,23 @@ pub(crate) async fn run(
         tracing::warn!("Stopped before everything under way was finished");
     }
     Ok(())
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("{address} can't be listened on"))
+}
+
+/// Shows metrics for ever, on a listener of its own.
+async fn show(metrics: Metrics, listener: TcpListener) {
+    const CONNECTIONS: usize = 64;
+    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let router = metrics.router();
+    tokio::join!(
+        metrics.upkeep(),
+        accept(&listener, &router, &graceful, &places),
+    );
 }
 
 /// Accepts connections for ever, as many at a time as there are permits.
@@ -169,6 +209,7 @@ async fn answer(
     match answer {
         Ok(answer) => answer,
         Err(_) => {
+            metrics::panicked();
             tracing::error!("A handler panicked");
             Ok(router::broken())
         }

@@ -108,6 +108,15 @@ pub(crate) struct LimitSettings {
     shutdown_ms: String,
 }
 
+/// Settings of what a replica tells of itself, for `serve` and `dev`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TelemetrySettings {
+    /// The port to show metrics on, for Prometheus, at /metrics; 0 for any that is free
+    /// [default: metrics are not collected]
+    #[arg(long, env = "HANDOFF_METRICS_PORT", value_name = "PORT")]
+    metrics_port: Option<String>,
+}
+
 /// Postgres works for each lane on a core of its own, and the relay needs one as well.
 fn default_lanes() -> String {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -142,6 +151,8 @@ pub struct ServeSettings {
     bind: String,
     #[command(flatten)]
     limits: LimitSettings,
+    #[command(flatten)]
+    telemetry: TelemetrySettings,
 }
 
 /// Settings of what an operator does to the database.
@@ -163,6 +174,7 @@ pub struct DatabaseSettings {
 /// A replica's settings, all of them legal.
 pub(crate) struct Serve {
     pub(crate) address: SocketAddr,
+    pub(crate) metrics_address: Option<SocketAddr>,
     pub(crate) relay: RelayConfig,
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) connections: usize,
@@ -222,6 +234,7 @@ impl ServeSettings {
         bind: String,
         port: String,
         limits: LimitSettings,
+        telemetry: TelemetrySettings,
     ) -> Self {
         Self {
             database_url: Some(database_url),
@@ -229,6 +242,7 @@ impl ServeSettings {
             port,
             bind,
             limits,
+            telemetry,
         }
     }
 
@@ -245,6 +259,20 @@ impl ServeSettings {
             None => database_url.clone(),
         };
         let port = mistakes.number("PORT", &self.port, 0..=u16::MAX);
+        let metrics_port = self
+            .telemetry
+            .metrics_port
+            .as_deref()
+            .filter(|port| !port.is_empty());
+        let metrics_port = metrics_port.map_or(Some(None), |port| {
+            mistakes
+                .number("HANDOFF_METRICS_PORT", port, 0..=u16::MAX)
+                .map(Some)
+        });
+        if port.is_some_and(|port| port != 0 && metrics_port == Some(Some(port))) {
+            let taken = Err("is the PORT of the relay itself: metrics need one of their own");
+            let _: Option<()> = mistakes.note("HANDOFF_METRICS_PORT", taken);
+        }
         let no_address = |_| format!("{:?} is no IP address", self.bind);
         let bind = mistakes.note(
             "HANDOFF_BIND",
@@ -284,6 +312,10 @@ impl ServeSettings {
         let checked = (|| {
             Some(Serve {
                 address: SocketAddr::new(bind?, port?),
+                metrics_address: match metrics_port? {
+                    Some(port) => Some(SocketAddr::new(bind?, port)),
+                    None => None,
+                },
                 relay: RelayConfig {
                     store: StoreConfig {
                         database_url: database_url?,
@@ -303,7 +335,10 @@ impl ServeSettings {
                 shutdown: Duration::from_millis(shutdown_ms?),
             })
         })();
-        checked.ok_or_else(|| mistakes.report())
+        match checked {
+            Some(checked) if mistakes.0.is_empty() => Ok(checked),
+            _ => Err(mistakes.report()),
+        }
     }
 }
 

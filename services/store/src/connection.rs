@@ -1,9 +1,11 @@
 //! Connections: the pool of the data plane, the pool of the control plane, and single sessions.
 
-use crate::{DatabaseUrl, Error, READ_TIMEOUT, Result, StoreConfig};
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
+use crate::{DatabaseUrl, Error, READ_TIMEOUT, Result, StoreConfig, metrics::PoolMetrics};
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Status, Timeouts,
+};
 use futures_util::future::poll_fn;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_postgres::{AsyncMessage, Client, Row, types::ToSql};
 
 /// Settings that keep every statement on its index, whatever the statistics say of a table that
@@ -27,6 +29,7 @@ const READER_SETTINGS: &str = "-c statement_timeout=10s -c lock_timeout=2s \
 #[derive(Clone)]
 pub struct DataPlane {
     pool: Pool,
+    metrics: PoolMetrics,
 }
 
 impl DataPlane {
@@ -49,7 +52,8 @@ impl DataPlane {
             })
             .build()
             .map_err(|error| Error::Internal(Box::new(error)))?;
-        Ok(Self { pool })
+        let metrics = PoolMetrics::new();
+        Ok(Self { pool, metrics })
     }
 
     /// Runs statements on a pooled connection.
@@ -60,7 +64,7 @@ impl DataPlane {
         &self,
         statements: impl AsyncFnOnce(&Object) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T> {
-        let client = Discarded(Some(self.pool.get().await?));
+        let client = Discarded(Some(self.borrow().await?));
         let borrowed = client.0.as_ref().ok_or(Error::Overloaded)?;
         let answer = tokio::time::timeout(READ_TIMEOUT, statements(borrowed)).await;
         match answer {
@@ -72,6 +76,21 @@ impl DataPlane {
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(Error::unavailable("no answer in time")),
         }
+    }
+
+    async fn borrow(&self) -> Result<Object> {
+        let began = Instant::now();
+        let borrowed = self.pool.get().await;
+        self.metrics.wait_duration.record(began.elapsed());
+        if borrowed.is_err() {
+            self.metrics.failures.increment(1);
+        }
+        Ok(borrowed?)
+    }
+
+    /// Connections in use, and who waits for one.
+    pub(crate) fn pool_status(&self) -> Status {
+        self.pool.status()
     }
 
     /// Runs one statement, prepared on first use.

@@ -24,6 +24,7 @@ pub mod keys;
 pub mod lane;
 pub mod listener;
 pub mod messages;
+mod metrics;
 pub mod migrations;
 mod notifier;
 pub mod rate_limits;

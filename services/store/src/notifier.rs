@@ -8,6 +8,7 @@ use crate::{
     DatabaseUrl, Result,
     bell::{self, BellEntry, PendingBells},
     connection::{SessionKind, session},
+    metrics::BellMetrics,
     replicas::ReplicaId,
 };
 use std::{
@@ -96,6 +97,7 @@ fn spacing(live_replicas: u64) -> Duration {
 }
 
 async fn run(shared: Arc<Shared>, url: DatabaseUrl, replica: ReplicaId) {
+    let metrics = BellMetrics::new();
     let mut client = None;
     let mut next_ring = Instant::now();
     loop {
@@ -133,11 +135,14 @@ async fn run(shared: Arc<Shared>, url: DatabaseUrl, replica: ReplicaId) {
                 error = &error as &dyn std::error::Error,
                 "A bell was not rung"
             );
+            metrics.failures.increment(1);
             client = None;
             next_ring = Instant::now() + Duration::from_millis(200);
             if stopping {
                 return;
             }
+        } else {
+            metrics.rung.increment(1);
         }
     }
 }

@@ -4,9 +4,10 @@
 //! Lanes and the listener put in what they know; subscriptions take out frames. The tables stay
 //! the truth: whatever is unclear is read there, and everything in memory is bounded.
 
-mod ring;
+pub(crate) mod ring;
 pub(crate) mod slot;
 
+use crate::metrics::FeedMetrics;
 use handoff_protocol::{TeamId, ids::Slot, keys::KeyHash};
 use handoff_store::{
     ChannelId, Store,
@@ -66,6 +67,7 @@ pub struct Feed {
     next_subscriber: AtomicU64,
     changed_keys: mpsc::Sender<KeyHash>,
     epoch: watch::Sender<Option<Epoch>>,
+    metrics: FeedMetrics,
 }
 
 impl Feed {
@@ -86,6 +88,7 @@ impl Feed {
             next_subscriber: AtomicU64::new(0),
             changed_keys,
             epoch: watch::Sender::default(),
+            metrics: FeedMetrics::new(),
         };
         (Arc::new(feed), receiver)
     }
@@ -112,6 +115,7 @@ impl Feed {
         for (slot, last_value) in self.slots.iter().zip(last_values) {
             let missed = slot.feed().swept(*last_value);
             if missed {
+                self.metrics.sweep_catches.increment(1);
                 tracing::debug!(slot = slot.slot.index(), "The sweep makes up for a bell");
                 slot.pump.notify_one();
             }
@@ -121,6 +125,17 @@ impl Feed {
     /// The epoch, and when it changes; none before the first connection.
     pub(crate) fn epoch(&self) -> watch::Receiver<Option<Epoch>> {
         self.epoch.subscribe()
+    }
+
+    /// How long, in seconds, the slot that is behind the longest has been so.
+    pub(crate) fn lag(&self) -> f64 {
+        let since = self
+            .slots
+            .iter()
+            .filter_map(|slot| slot.feed().behind_since());
+        since
+            .min()
+            .map_or(0.0, |since| since.elapsed().as_secs_f64())
     }
 
     /// A subscription to a team's channels, of which none is named yet.
@@ -165,6 +180,7 @@ impl Bells for Feed {
     fn heard(&self, bell: Bell) {
         match bell {
             Bell::Commits(entries) => {
+                self.metrics.bells_heard.increment(1);
                 for entry in entries {
                     self.slot(entry.slot).put(|feed| feed.heard(entry));
                 }

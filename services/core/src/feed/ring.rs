@@ -1,7 +1,7 @@
 //! A ring: a channel's recent events as frames, shared by all of its streams.
 
 use bytes::Bytes;
-use handoff_protocol::sse::message_frame;
+use handoff_protocol::{Timestamp, messages::Message, sse::message_frame};
 use handoff_store::feed::{Event, EventKind};
 use std::{
     collections::{HashMap, VecDeque},
@@ -37,13 +37,29 @@ impl Budget {
     }
 }
 
+/// A message as streams show it, encoded once for all of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    pub(crate) bytes: Bytes,
+    pub(crate) created_at: Timestamp,
+}
+
+impl Frame {
+    pub(crate) fn new(message: &Message) -> Self {
+        Self {
+            bytes: message_frame(message),
+            created_at: message.created_at,
+        }
+    }
+}
+
 /// Names a subscription within its slot.
 pub(crate) type SubscriberId = u64;
 
 struct Entry {
     id: i64,
     /// None where the message was deleted.
-    frame: Option<Bytes>,
+    frame: Option<Frame>,
 }
 
 /// Recent events of one channel, complete between two IDs.
@@ -99,7 +115,7 @@ impl Ring {
             EventKind::Message(message) => {
                 self.push(Entry {
                     id: event.id,
-                    frame: Some(message_frame(message)),
+                    frame: Some(Frame::new(message)),
                 });
                 true
             }
@@ -116,7 +132,7 @@ impl Ring {
     }
 
     fn push(&mut self, entry: Entry) {
-        self.grow(entry.frame.as_ref().map_or(0, Bytes::len));
+        self.grow(entry.frame.as_ref().map_or(0, |frame| frame.bytes.len()));
         self.entries.push_back(entry);
         while self.entries.len() > 1
             && (self.entries.len() > RING_FRAMES
@@ -124,7 +140,7 @@ impl Ring {
                 || self.budget.is_spent())
         {
             if let Some(oldest) = self.entries.pop_front() {
-                self.shrink(oldest.frame.as_ref().map_or(0, Bytes::len));
+                self.shrink(oldest.frame.as_ref().map_or(0, |frame| frame.bytes.len()));
                 self.complete_after = self.complete_after.max(oldest.id);
             }
         }
@@ -135,7 +151,7 @@ impl Ring {
         if let Ok(index) = found
             && let Some(frame) = self.entries[index].frame.take()
         {
-            self.shrink(frame.len());
+            self.shrink(frame.bytes.len());
         }
     }
 
@@ -147,7 +163,7 @@ impl Ring {
     }
 
     /// The frames after a cursor, oldest first, with their IDs.
-    pub(crate) fn after(&self, cursor: i64) -> impl Iterator<Item = (i64, &Bytes)> {
+    pub(crate) fn after(&self, cursor: i64) -> impl Iterator<Item = (i64, &Frame)> {
         let start = self.entries.partition_point(|entry| entry.id <= cursor);
         self.entries
             .range(start..)

@@ -7,8 +7,7 @@
 //! that follows on W is taken in as it is, and one that doesn't (a bell is late, a batch was
 //! aborted) waits a moment and is then read from the tables, for all subscribed channels at once.
 
-use super::ring::{Budget, Ring, SubscriberId};
-use bytes::Bytes;
+use super::ring::{Budget, Frame, Ring, SubscriberId};
 use handoff_protocol::TeamId;
 use handoff_store::{
     ChannelId,
@@ -89,6 +88,8 @@ pub(crate) struct SlotFeed {
     /// Counts the times at which a channel may have been opened.
     channels_created: u64,
     gap_since: Option<Instant>,
+    /// Since when something is known of that the rings don't have.
+    behind_since: Option<Instant>,
     settle_wanted: bool,
     settle_waiters: Vec<SettleWaiter>,
     /// What the last sweep saw of the sequence.
@@ -108,6 +109,7 @@ impl SlotFeed {
             waiting_for_channels: HashMap::new(),
             channels_created: 0,
             gap_since: None,
+            behind_since: None,
             settle_wanted: false,
             settle_waiters: Vec::new(),
             swept_value: 0,
@@ -213,6 +215,20 @@ impl SlotFeed {
 
     /// Takes in what follows on, and says what is to be done about the rest.
     pub(crate) fn advance(&mut self, now: Instant) -> Step {
+        let step = self.next_step(now);
+        self.behind_since = match step {
+            Step::Idle => None,
+            _ => self.behind_since.or(Some(now)),
+        };
+        step
+    }
+
+    /// Since when it is behind what it knows of.
+    pub(crate) fn behind_since(&self) -> Option<Instant> {
+        self.behind_since
+    }
+
+    fn next_step(&mut self, now: Instant) -> Step {
         let unread = self.take_in();
         if self.settle_wanted || !self.settle_waiters.is_empty() {
             return Step::Settle;
@@ -508,7 +524,7 @@ impl SlotFeed {
         if rings.iter().any(|ring| ring.complete_after() > cursor) {
             return Taken::Behind { watermark };
         }
-        let mut frames: Vec<(i64, Bytes)> = match rings.as_slice() {
+        let mut frames: Vec<(i64, Frame)> = match rings.as_slice() {
             [ring] => ring
                 .after(cursor)
                 .take(most)
@@ -536,7 +552,7 @@ impl SlotFeed {
 /// What [`SlotFeed::take`] found.
 pub(crate) enum Taken {
     /// Frames, perhaps none, and the place up to which they are all.
-    Frames { frames: Vec<Bytes>, cursor: i64 },
+    Frames { frames: Vec<Frame>, cursor: i64 },
     /// The cursor is older than what memory holds: read from the tables. What such a read doesn't
     /// find up to `watermark` isn't there.
     Behind { watermark: i64 },

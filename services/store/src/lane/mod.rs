@@ -20,6 +20,7 @@ use crate::{
     connection::{SessionKind, session},
     epochs::{self, Epochs},
     feed::SlotCommit,
+    metrics::LaneMetrics,
     notifier::NotifierHandle,
 };
 use batch::{Batch, Queued};
@@ -31,7 +32,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
 use transaction::{Committed, LaneSession};
@@ -60,6 +61,7 @@ pub trait Commits: Epochs {
 /// The lanes of a replica.
 pub(crate) struct Lanes {
     lanes: Vec<Lane>,
+    metrics: LaneMetrics,
 }
 
 struct Lane {
@@ -74,6 +76,7 @@ impl Lanes {
         commits: Arc<dyn Commits>,
         notifier: NotifierHandle,
     ) -> Self {
+        let metrics = LaneMetrics::new();
         let lanes = (0..config.lanes)
             .map(|number| {
                 let (sender, queue) = mpsc::channel(QUEUE_ITEMS);
@@ -86,6 +89,7 @@ impl Lanes {
                     queue,
                     left_over: VecDeque::new(),
                     queued_bytes: queued_bytes.clone(),
+                    metrics: metrics.clone(),
                     publisher: Publisher {
                         commits: commits.clone(),
                         notifier: notifier.clone(),
@@ -98,7 +102,7 @@ impl Lanes {
                 }
             })
             .collect();
-        Self { lanes }
+        Self { lanes, metrics }
     }
 
     /// Queues a write and waits until it is committed.
@@ -121,12 +125,24 @@ impl Lanes {
             || sender.try_send(queued).is_err()
         {
             lane.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.metrics.refusals.increment(1);
             return Err(Error::Overloaded);
         }
         drop(sender);
         answer
             .await
             .map_err(|_| Error::unavailable("the lane stopped"))?
+    }
+
+    /// How many writes wait, and how many bytes of text lanes hold.
+    pub(crate) fn queued(&self) -> (usize, usize) {
+        let mut queued = (0, 0);
+        for lane in &self.lanes {
+            let sender = lane.sender.read().ok().and_then(|sender| sender.clone());
+            queued.0 += sender.map_or(0, |sender| sender.max_capacity() - sender.capacity());
+            queued.1 += lane.queued_bytes.load(Ordering::Relaxed);
+        }
+        queued
     }
 
     /// Takes no more writes, finishes those that wait, and stops.
@@ -154,6 +170,7 @@ struct Worker {
     /// Taken from the queue, but not fit for the same batch as what came before.
     left_over: VecDeque<Queued>,
     queued_bytes: Arc<AtomicUsize>,
+    metrics: LaneMetrics,
     publisher: Publisher,
 }
 
@@ -237,7 +254,8 @@ impl Worker {
         batch: &Batch,
         before: Option<Unpublished>,
     ) -> Result<Committed> {
-        let (session, publisher) = (&mut self.session, &self.publisher);
+        let (session, publisher, metrics) = (&mut self.session, &self.publisher, &self.metrics);
+        let began = Instant::now();
         let commit = async {
             let session = match session {
                 Some(session) if !session.is_closed() => session,
@@ -250,7 +268,12 @@ impl Worker {
                 }
             };
             let run = session.run(batch, self.channels_per_team);
-            tokio::time::timeout(BATCH_TIMEOUT, run).await
+            let committed = tokio::time::timeout(BATCH_TIMEOUT, run).await;
+            if let Ok(Ok(_)) = &committed {
+                metrics.commit_duration.record(began.elapsed());
+                metrics.batch_writes.record(batch.len() as f64);
+            }
+            committed
         };
         let publish = async { before.map(|before| publisher.publish(before)) };
         // Polled in order: the batch is on its way when the one before is published.
@@ -266,6 +289,7 @@ impl Worker {
 
     fn fail(&mut self, batch: Batch, error: Error) {
         if !matches!(error, Error::Rejected(_)) {
+            self.metrics.batch_failures.increment(1);
             tracing::warn!(
                 lane = self.number,
                 writes = batch.len(),

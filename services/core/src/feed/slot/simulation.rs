@@ -248,7 +248,7 @@ impl World {
             Taken::Frames { frames, cursor } => {
                 stream.cursor = cursor;
                 for frame in &frames {
-                    let text = std::str::from_utf8(frame).unwrap();
+                    let text = std::str::from_utf8(&frame.bytes).unwrap();
                     let id = text
                         .strip_prefix("id: ")
                         .unwrap()
