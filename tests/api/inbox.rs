@@ -239,7 +239,7 @@ async fn bad_parameters_are_refused() {
         ("wait=1.5", "INVALID_LIMIT"),
         ("max_bytes=262145", "INVALID_LIMIT"),
         ("max_bytes=x", "INVALID_LIMIT"),
-        ("mentions_only=perhaps", "INVALID_LIMIT"),
+        ("mentions_only=perhaps", "INVALID_PARAMETER"),
         ("after_id=x", "INVALID_CURSOR"),
         ("channels=..", "INVALID_CHANNEL_NAME"),
         ("channels=a,,b", "INVALID_CHANNEL_NAME"),

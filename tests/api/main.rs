@@ -15,6 +15,7 @@ mod fixtures;
 mod inbox;
 mod keys;
 mod me;
+mod openapi;
 mod routes;
 mod signup;
 mod status;

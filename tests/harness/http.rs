@@ -14,7 +14,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::DEADLINE;
+use crate::{DEADLINE, contract};
 
 /// One pool of connections, shared by the agents of a test.
 pub(crate) type Connections = Client<HttpConnector, Full<Bytes>>;
@@ -77,9 +77,14 @@ impl Response {
             Ok(Err(error)) => return Err(RequestError(chain(&error))),
             Err(_) => return Err(RequestError(format!("no whole body within {DEADLINE:?}"))),
         };
+        let status = parts.status.as_u16();
+        if let Some(wrong) = contract::violation(&request, status, &parts.headers, &body) {
+            let body = String::from_utf8_lossy(&body);
+            panic!("{request}: the OpenAPI document doesn't allow {status} {body:.500}: {wrong}");
+        }
         Ok(Response {
             request,
-            status: parts.status.as_u16(),
+            status,
             headers: Box::new(parts.headers),
             body,
         })

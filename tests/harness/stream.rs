@@ -11,7 +11,7 @@ use hyper::header::HeaderMap;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
-use crate::DEADLINE;
+use crate::{DEADLINE, contract};
 
 /// One event.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +67,10 @@ enum Chunk {
 impl EventStream {
     pub(crate) fn new(request: String, response: hyper::Response<Incoming>) -> EventStream {
         let (parts, body) = response.into_parts();
+        let status = parts.status.as_u16();
+        if let Some(wrong) = contract::violation(&request, status, &parts.headers, b"") {
+            panic!("{request}: the OpenAPI document doesn't allow the stream: {wrong}");
+        }
         EventStream {
             request,
             headers: parts.headers,
@@ -252,12 +256,18 @@ impl EventStream {
             [id] => Block::Id(field(id, "id")),
             [id, event, data] => {
                 let data = field(data, "data");
-                Block::Event(Event {
+                let event = Event {
                     id: field(id, "id"),
                     event: field(event, "event"),
                     data: serde_json::from_str(&data)
                         .unwrap_or_else(|error| panic!("{error} in {data:?}")),
-                })
+                };
+                if event.event == "message"
+                    && let Some(wrong) = contract::message_violation(&event.data)
+                {
+                    panic!("the OpenAPI document doesn't allow {event:?}: {wrong}");
+                }
+                Block::Event(event)
             }
             _ => panic!("neither a comment, an ID nor an event: {text:?}"),
         }

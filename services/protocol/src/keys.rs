@@ -57,7 +57,7 @@ pub struct CreateKeyRequest {
     pub permissions: Option<BTreeMap<String, String>>,
     /// From when on the key is refused, RFC 3339; none: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Timestamp>)]
+    #[schema(format = DateTime, example = "2099-12-31T12:00:00Z")]
     pub expires_at: Option<String>,
 }
 

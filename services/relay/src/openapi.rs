@@ -135,6 +135,7 @@ pub fn document() -> Value {
             schemas.extend(more);
         }
     }
+    tidy(&mut schemas);
     let tags = TAGS.map(|(name, description)| json!({"name": name, "description": description}));
     json!({
         "openapi": "3.1.0",
@@ -188,6 +189,8 @@ fn complete(operation: &mut Value, route: &Route) {
         parameters.extend(declared);
     }
     for parameter in &mut parameters {
+        // A parameter is there or not; null is for bodies.
+        drop_null(&mut parameter["schema"]);
         if parameter["in"] == "query" && parameter["required"] != true {
             parameter["allowEmptyValue"] = true.into();
         }
@@ -206,6 +209,9 @@ fn complete(operation: &mut Value, route: &Route) {
         return;
     };
     for response in responses.values_mut() {
+        for header in response["headers"].as_object_mut().into_iter().flatten() {
+            header.1["required"] = true.into();
+        }
         add_headers(response, &answer_headers(route.needs));
     }
     for (status, codes) in codes {
@@ -218,10 +224,51 @@ fn complete(operation: &mut Value, route: &Route) {
                     _ => answer_headers(route.needs),
                 };
                 add_headers(&mut refusal, &headers);
+                if status == 503 {
+                    refusal["headers"]["Retry-After"] = optional_number(RETRY_AFTER);
+                }
                 refusal
             }
         };
         responses.insert(status.to_string(), refusal);
+    }
+}
+
+fn drop_null(schema: &mut Value) {
+    if let Some(types) = schema.get_mut("type").and_then(Value::as_array_mut) {
+        types.retain(|name| name != "null");
+        if let [lone] = types.as_mut_slice() {
+            schema["type"] = lone.take();
+        }
+    }
+    if let Some(choices) = schema.get_mut("oneOf").and_then(Value::as_array_mut) {
+        choices.retain(|choice| choice["type"] != "null");
+        if let [lone] = choices.as_mut_slice() {
+            *schema = lone.take();
+        }
+    }
+}
+
+/// Says of a field that may be null what it is where generators look for it, beside the choice
+/// and not inside; and writes links between Rust items as plain code.
+fn tidy(schema: &mut Value) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(tidy),
+        Value::Object(fields) => {
+            let inner = fields.get_mut("oneOf").and_then(Value::as_array_mut);
+            let moved = inner
+                .into_iter()
+                .flatten()
+                .find_map(|choice| choice.as_object_mut()?.remove("description"));
+            if let Some(description) = moved {
+                fields.entry("description").or_insert(description);
+            }
+            if let Some(Value::String(description)) = fields.get_mut("description") {
+                *description = description.replace("[`", "`").replace("`]", "`");
+            }
+            fields.values_mut().for_each(tidy);
+        }
+        _ => {}
     }
 }
 

@@ -16,7 +16,12 @@ use handoff_protocol::{
     path = "/api/channels",
     request_body = CreateChannelRequest,
     responses(
-        (status = 201, description = "The new channel", body = Channel),
+        (status = 201, description = "The new channel", body = Channel, links(
+            ("delete" = (operation_id = "deleteChannel",
+                parameters(("channel" = "$response.body#/name")))),
+            ("messages" = (operation_id = "listMessages",
+                parameters(("channel" = "$response.body#/name")))),
+        )),
         (status = 200, description = "It exists already, unchanged", body = Channel),
     ),
     extensions(("x-refusals" = json!([ErrorCode::Forbidden, ErrorCode::InvalidChannelName, ErrorCode::FieldTooLarge, ErrorCode::ChannelLimitReached])))

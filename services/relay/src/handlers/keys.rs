@@ -20,7 +20,11 @@ use handoff_protocol::{
     post,
     path = "/api/keys",
     request_body = CreateKeyRequest,
-    responses((status = 201, description = "The new key; the raw key is shown only here", body = CreatedKey)),
+    responses((status = 201, description = "The new key; the raw key is shown only here", body = CreatedKey, links(
+        ("permissions" = (operation_id = "setKeyPermissions",
+            parameters(("hash" = "$response.body#/key")))),
+        ("revoke" = (operation_id = "revokeKey", parameters(("hash" = "$response.body#/key")))),
+    ))),
     extensions(("x-refusals" = json!([ErrorCode::Forbidden, ErrorCode::FieldTooLarge, ErrorCode::InvalidPermissions, ErrorCode::InvalidExpiry, ErrorCode::KeyLimitReached])))
 )]
 pub(crate) async fn create_key(mut request: ApiRequest) -> Result<Response> {

@@ -27,7 +27,15 @@ use http::HeaderValue;
     ),
     request_body = PostMessageRequest,
     responses(
-        (status = 201, description = "The message as it stands", body = Message),
+        (status = 201, description = "The message as it stands", body = Message, links(
+            ("thread" = (operation_id = "readThread", parameters(
+                ("channel" = "$response.body#/channel"), ("id" = "$response.body#/id")))),
+            ("delete" = (operation_id = "deleteMessage", parameters(
+                ("channel" = "$response.body#/channel"), ("id" = "$response.body#/id")))),
+            ("ack" = (operation_id = "moveAck",
+                parameters(("channel" = "$response.body#/channel")),
+                request_body = json!({"last_read_id": "$response.body#/id"}))),
+        )),
         (status = 200, description = "The message that was posted with this idempotency key before",
             body = Message,
             headers(("Idempotent-Replay" = String, description = "`true`"))),

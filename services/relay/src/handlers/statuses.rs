@@ -20,7 +20,10 @@ use handoff_protocol::{
     method(put, post),
     path = "/api/channels/{channel}/status",
     request_body = SetStatusRequest,
-    responses((status = 200, description = "The entry as it stands", body = Status)),
+    responses((status = 200, description = "The entry as it stands", body = Status, links(
+        ("delete" = (operation_id = "deleteStatus", parameters(
+            ("channel" = "$response.body#/channel"), ("key" = "$response.body#/key")))),
+    ))),
     extensions(("x-refusals" = json!([ErrorCode::KeyTooLarge, ErrorCode::ValueTooLarge, ErrorCode::ChannelLimitReached, ErrorCode::ChannelNotFound])))
 )]
 pub(crate) async fn set_status(mut request: ApiRequest) -> Result<Response> {
