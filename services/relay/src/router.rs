@@ -4,7 +4,7 @@ use crate::{
     door::{self, ApiRequest, App, Needs},
     error::refusal,
     handlers::{agents, channels, inbox, keys, messages, service, statuses, streams, teams},
-    telemetry::metrics::RouteMetrics,
+    telemetry::{metrics::RouteMetrics, traces::RequestTrace},
 };
 use axum::{
     Extension, Router,
@@ -220,5 +220,6 @@ pub(crate) fn broken() -> Response {
     refusal(
         &Error::new(ErrorCode::Internal, "Something went wrong on our side"),
         "-",
+        &RequestTrace::NONE,
     )
 }
