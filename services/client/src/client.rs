@@ -8,7 +8,7 @@ use crate::{
     transport::Transport,
     types::*,
 };
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use serde_json::json;
 use std::{fmt, slice, sync::Arc, time::Duration};
 use tokio::sync::OnceCell;
@@ -21,8 +21,15 @@ const INBOX_WAIT_MAX_SECONDS: u32 = 55;
 pub struct Client {
     pub(crate) transport: Arc<dyn Transport>,
     keyring: Option<Arc<Keyring>>,
+    pub(crate) trace: Option<Arc<TraceHeaders>>,
     /// Shared by the clones, so that it is asked for once.
     me: Arc<OnceCell<Me>>,
+}
+
+/// What makes a request part of a trace.
+pub(crate) struct TraceHeaders {
+    pub(crate) traceparent: HeaderValue,
+    pub(crate) tracestate: Option<HeaderValue>,
 }
 
 /// Without keys of any sort.
@@ -49,6 +56,7 @@ impl Client {
         Self {
             transport,
             keyring: None,
+            trace: None,
             me: Arc::default(),
         }
     }
@@ -63,6 +71,19 @@ impl Client {
     /// Encrypts what it sends with these keys, and decrypts what it reads.
     pub fn with_keyring(mut self, keyring: Keyring) -> Self {
         self.keyring = Some(Arc::new(keyring));
+        self
+    }
+
+    /// Makes its requests part of a trace, by the headers of W3C Trace Context; ones that can't be
+    /// headers are left out.
+    pub fn with_trace(mut self, traceparent: &str, tracestate: Option<&str>) -> Self {
+        self.trace = HeaderValue::from_str(traceparent).ok().map(|traceparent| {
+            let tracestate = tracestate.and_then(|state| HeaderValue::from_str(state).ok());
+            Arc::new(TraceHeaders {
+                traceparent,
+                tracestate,
+            })
+        });
         self
     }
 

@@ -181,7 +181,15 @@ impl Client {
         // Whether an earlier try may have been carried out although its answer never came.
         let mut perhaps_done = false;
         loop {
-            let outcome = self.transport.send(call.request()?, timeout).await;
+            let mut request = call.request()?;
+            if let Some(trace) = &self.trace {
+                let headers = request.headers_mut();
+                headers.insert("traceparent", trace.traceparent.clone());
+                if let Some(tracestate) = &trace.tracestate {
+                    headers.insert("tracestate", tracestate.clone());
+                }
+            }
+            let outcome = self.transport.send(request, timeout).await;
             let error = match outcome {
                 Ok(answer) if answer.status.is_success() => return Ok(answer),
                 Ok(answer) => refusal(answer.status, &answer.headers, &answer.body),

@@ -6,7 +6,10 @@ use handoff_protocol::{
     messages::{Ack, Message, MessageFilter, MessagePage, NewMessage, SharedMessage, ThreadPage},
     pages::{PageLimit, PageRequest},
 };
-use handoff_store::lane::{DeleteMessage, Idempotency, MoveAck, Post, PostOutcome};
+use handoff_store::{
+    lane::{DeleteMessage, Idempotency, MoveAck, Post, PostOutcome},
+    trace,
+};
 use sha2::{Digest, Sha256};
 
 /// Longest idempotency key, in characters.
@@ -60,15 +63,20 @@ impl Relay {
             key: key.0,
             body_hash: body_hash(channel.as_str(), &message),
         });
+        let mut send = trace::SendSpan::start();
         let post = Post {
             team: caller.team(),
             channel: channel.clone(),
             sender: caller.sender().clone(),
             message,
             idempotency,
+            traceparent: send.traceparent(),
         };
         match self.store.post_message(post).await? {
-            PostOutcome::Posted(message) => Ok(Posted::New(message)),
+            PostOutcome::Posted(message) => {
+                send.posted(message.id);
+                Ok(Posted::New(message))
+            }
             PostOutcome::Replayed(message) => Ok(Posted::Replayed(message)),
             PostOutcome::Mismatch => Err(Error::new(
                 ErrorCode::IdempotencyMismatch,

@@ -284,6 +284,9 @@ impl MessageStream {
             let took = Duration::from_micros(micros.max(0) as u64);
             self.relay.metrics.delivery_duration.record(took);
         }
+        for trace in frames.iter().filter_map(|frame| frame.trace) {
+            trace.delivered();
+        }
         frames.into_iter().map(|frame| frame.bytes).collect()
     }
 

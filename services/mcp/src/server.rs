@@ -152,7 +152,10 @@ impl ServerHandler for HandoffServer {
                 None,
             ));
         };
-        let (client, over_http) = self.client(&context)?;
+        let (mut client, over_http) = self.client(&context)?;
+        if let Some(traceparent) = context.meta.get_traceparent() {
+            client = client.with_trace(traceparent, context.meta.get_tracestate());
+        }
         let arguments = match Arguments::check(tool, request.arguments) {
             Ok(arguments) => arguments,
             Err(error) => {

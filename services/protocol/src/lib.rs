@@ -16,9 +16,11 @@ pub mod sse;
 pub mod statuses;
 pub mod teams;
 mod timestamp;
+mod traceparent;
 
 pub use errors::{ErrorBody, ErrorCode, Invalid};
 pub use ids::{Cursor, Id, TeamId};
 pub use names::{ChannelName, Content, Description, MentionName, Name, StatusKey, StatusValue};
 pub use permissions::{Level, Permissions};
 pub use timestamp::Timestamp;
+pub use traceparent::TraceParent;

@@ -1,6 +1,6 @@
 //! Messages, threads, acks.
 
-use crate::{ChannelName, Content, Cursor, Id, Invalid, MentionName, Name, Timestamp};
+use crate::{ChannelName, Content, Cursor, Id, Invalid, MentionName, Name, Timestamp, TraceParent};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -30,6 +30,9 @@ pub struct Message {
     pub reply_count: i64,
     /// When it was committed, by the database's clock.
     pub created_at: Timestamp,
+    /// The span that it was posted in, where that trace is recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<TraceParent>,
 }
 
 /// The body of `POST /api/channels/{channel}/messages` as it comes.

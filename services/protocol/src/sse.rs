@@ -48,6 +48,7 @@ mod tests {
             thread_id: None,
             reply_count: 0,
             created_at: Timestamp::now(),
+            traceparent: None,
         };
         let found = message_in(&message_frame(&message)).expect("a message");
         assert_eq!(found.content, message.content);

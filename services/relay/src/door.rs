@@ -7,7 +7,10 @@ use crate::{
     address::TrustedProxies,
     error::{self, refusal},
     query::Query,
-    telemetry::metrics::RouteMetrics,
+    telemetry::{
+        metrics::RouteMetrics,
+        traces::{Export, RequestTrace},
+    },
 };
 use axum::{
     body::Body,
@@ -15,6 +18,7 @@ use axum::{
     response::Response,
 };
 use bytes::{Bytes, BytesMut};
+use futures_util::future::Either;
 use handoff_core::{
     Caller, ChannelGrant, Error, IdempotencyKey, Operation, Relay, Result, Spent, StreamGrant,
     TeamGrant,
@@ -25,6 +29,7 @@ use handoff_protocol::{
 };
 use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
 use http_body_util::BodyExt;
+use opentelemetry::trace::FutureExt;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use std::{
@@ -53,6 +58,8 @@ const RATE_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remainin
 pub(crate) struct App {
     pub(crate) relay: Arc<Relay>,
     pub(crate) trusted_proxies: TrustedProxies,
+    /// Where the spans of requests go.
+    pub(crate) export: Export,
     /// What is measured of requests that no route takes.
     pub(crate) unrouted: Arc<RouteMetrics>,
     /// Set once the replica stops: it is no longer ready.
@@ -103,24 +110,30 @@ where
     let body_comes = !parts.headers.contains_key(header::EXPECT);
     let body = UnreadBody::new(body);
     let mut spent = None;
-    let outcome = match admit(&app, &parts, needs, &mut spent).await {
-        Ok(caller) => {
-            handler(ApiRequest {
-                app,
-                parts,
-                body: body.clone(),
-                caller,
-            })
-            .await
-        }
-        Err(error) => Err(error),
+    let trace = RequestTrace::start(app.export, &parts, metrics);
+    let work = async {
+        let caller = admit(&app, &parts, needs, &mut spent).await?;
+        handler(ApiRequest {
+            app,
+            parts,
+            body: body.clone(),
+            caller,
+        })
+        .await
     };
+    let outcome = match trace.context() {
+        Some(context) => Either::Left(work.with_context(context)),
+        None => Either::Right(work),
+    }
+    .await;
     if outcome.is_err() && body_comes {
         body.drain().await;
     }
+    let mut refused = None;
     let mut response = outcome.unwrap_or_else(|error| {
         metrics.failed(&method, error.code);
-        refusal(&error, request_id.as_str())
+        refused = Some(error.code);
+        refusal(&error, request_id.as_str(), &trace)
     });
     let headers = response.headers_mut();
     if let Some(Spent {
@@ -130,8 +143,23 @@ where
         headers.insert(RATE_LIMIT, limit.into());
         headers.insert(RATE_REMAINING, remaining.into());
     }
-    headers.insert(REQUEST_ID, request_id.0);
-    metrics.answered(&method, response.status(), began.elapsed());
+    let (status, took) = (response.status(), began.elapsed());
+    trace.answered(status, refused);
+    metrics.answered(&method, status, took);
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        let (trace_id, span_id) = trace.ids().unzip();
+        tracing::debug!(
+            request_id = request_id.as_str(),
+            trace_id,
+            span_id,
+            "http.request.method" = method.as_str(),
+            "http.route" = metrics.path(),
+            "http.response.status_code" = status.as_u16(),
+            duration_ms = took.as_millis() as u64,
+            "Answered"
+        );
+    }
+    response.headers_mut().insert(REQUEST_ID, request_id.0);
     response
 }
 

@@ -1,5 +1,6 @@
 //! Refusals as HTTP answers.
 
+use crate::telemetry::traces::RequestTrace;
 use axum::response::Response;
 use bytes::Bytes;
 use handoff_core::Error;
@@ -22,7 +23,7 @@ pub(crate) fn json_bytes(status: StatusCode, body: Bytes) -> Response {
 }
 
 /// The answer to a refused request.
-pub(crate) fn refusal(error: &Error, request_id: &str) -> Response {
+pub(crate) fn refusal(error: &Error, request_id: &str, trace: &RequestTrace) -> Response {
     let status =
         StatusCode::from_u16(error.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if status.is_server_error() {
@@ -31,11 +32,21 @@ pub(crate) fn refusal(error: &Error, request_id: &str) -> Response {
             .as_ref()
             .map(|source| source as &dyn std::error::Error);
         let code = error.code.as_str();
+        let (trace_id, span_id) = trace.ids().unzip();
         if error.code == ErrorCode::Internal {
-            tracing::error!(request.id = request_id, code, error = source, "{error}");
+            tracing::error!(
+                request_id,
+                trace_id,
+                span_id,
+                code,
+                error = source,
+                "{error}"
+            );
         } else {
             tracing::warn!(
-                request.id = request_id,
+                request_id,
+                trace_id,
+                span_id,
                 code,
                 error = source,
                 "A request failed"

@@ -1,7 +1,7 @@
 //! The relay as its own client: requests go through the same door as those from outside, with the
 //! same key, so permissions, limits and the audit log are the same.
 
-use crate::door::Peer;
+use crate::{door::Peer, telemetry::traces};
 use axum::{Router, body::Body, response::Response};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture};
@@ -17,9 +17,12 @@ use tower::Service;
 const PASSED_ON: [HeaderName; 4] = [
     HeaderName::from_static("x-forwarded-for"),
     HeaderName::from_static("x-request-id"),
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("tracestate"),
+    TRACEPARENT,
+    TRACESTATE,
 ];
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Carries requests to the router, in the name of the request that they are made for.
 pub(crate) struct InProcess {
@@ -44,6 +47,10 @@ impl InProcess {
                 headers.insert(name, value.clone());
             }
         }
+        // They are below the request's own span, where it has one.
+        if let Some(traceparent) = traces::traceparent_header() {
+            headers.insert(TRACEPARENT, traceparent);
+        }
         Ok(Self {
             router,
             headers,
@@ -53,8 +60,12 @@ impl InProcess {
 
     fn answer(&self, request: ApiRequest) -> impl Future<Output = Response> + use<> {
         let (mut parts, body) = request.into_parts();
+        // A tool's call may name its own trace.
+        let has_trace = parts.headers.contains_key(&TRACEPARENT);
         for (name, value) in &self.headers {
-            parts.headers.insert(name, value.clone());
+            if !(has_trace && [TRACEPARENT, TRACESTATE].contains(name)) {
+                parts.headers.insert(name, value.clone());
+            }
         }
         if let Some(peer) = self.peer {
             parts.extensions.insert(peer);

@@ -85,9 +85,9 @@ fn start_logging(quiet: bool) {
     use std::io::IsTerminal;
     // Of MCP the library logs each request, and a client's mistakes as warnings.
     let default = if quiet {
-        "warn,rmcp=error"
+        "warn,rmcp=error,opentelemetry=warn"
     } else {
-        "info,rmcp=error"
+        "info,rmcp=error,opentelemetry=warn"
     };
     let filter = EnvFilter::try_from_env("RUST_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let log = tracing_subscriber::fmt()

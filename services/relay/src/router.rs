@@ -5,7 +5,7 @@ use crate::{
     error::refusal,
     handlers::{agents, channels, inbox, keys, messages, service, statuses, streams, teams},
     openapi::{self, described_route},
-    telemetry::metrics::RouteMetrics,
+    telemetry::{metrics::RouteMetrics, traces::RequestTrace},
 };
 use axum::{
     Extension, Router,
@@ -243,5 +243,6 @@ pub(crate) fn broken() -> Response {
     refusal(
         &Error::new(ErrorCode::Internal, "Something went wrong on our side"),
         "-",
+        &RequestTrace::NONE,
     )
 }

@@ -4,7 +4,10 @@ use crate::{
     door::{App, Peer},
     router,
     settings::{Serve, ServeSettings},
-    telemetry::metrics::{self, Metrics, RouteMetrics},
+    telemetry::{
+        metrics::{self, Metrics, RouteMetrics},
+        traces::{Export, Exporter},
+    },
 };
 use anyhow::Context;
 use axum::{Router, extract::Request, response::Response};
@@ -75,12 +78,17 @@ pub(crate) async fn run(
         Some(address) => Some((bind(address).await?, metrics::install()?)),
         None => None,
     };
+    let exporter = match settings.export {
+        Export::Otlp => Some(Exporter::start()?),
+        Export::Off => None,
+    };
     let relay = Relay::open(settings.relay)
         .await
         .context("the relay can't start")?;
     let app = Arc::new(App {
         relay: relay.clone(),
         trusted_proxies: settings.trusted_proxies,
+        export: settings.export,
         unrouted: RouteMetrics::new(&Method::OPTIONS, ""),
         stopping: AtomicBool::new(false),
     });
@@ -128,6 +136,9 @@ pub(crate) async fn run(
         .is_err()
     {
         tracing::warn!("Stopped before everything under way was finished");
+    }
+    if let Some(exporter) = exporter {
+        exporter.stop().await;
     }
     Ok(())
 }

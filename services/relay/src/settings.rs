@@ -1,6 +1,9 @@
 //! Settings, from the environment. Mistakes are reported all together, before anything starts.
 
-use crate::address::{DEFAULT_TRUSTED_PROXIES, TrustedProxies};
+use crate::{
+    address::{DEFAULT_TRUSTED_PROXIES, TrustedProxies},
+    telemetry::traces::Export,
+};
 use anyhow::{Context, bail};
 use clap::Args;
 use handoff_core::RelayConfig;
@@ -123,8 +126,23 @@ fn default_lanes() -> String {
     if cores < 4 { "1" } else { "2" }.to_owned()
 }
 
+/// What the help says of variables that the OpenTelemetry libraries read.
+pub(crate) const OTEL_HELP: &str = "\
+Traces are sent over OTLP (http/protobuf) where the standard variables say where to:
+  OTEL_EXPORTER_OTLP_ENDPOINT  a collector, like http://collector:4318; unset: nothing is recorded
+  OTEL_EXPORTER_OTLP_HEADERS   what it asks for, like api-key=SECRET
+  OTEL_SERVICE_NAME            the service's name [default: handoff-relay]
+  OTEL_RESOURCE_ATTRIBUTES     what else to say of it, like deployment.environment.name=staging
+  OTEL_TRACES_SAMPLER          which requests [default: parentbased_always_on]
+  OTEL_TRACES_SAMPLER_ARG      the share of them, for traceidratio and parentbased_traceidratio
+  OTEL_SDK_DISABLED            true: nothing is recorded
+A message posted in a trace that is recorded carries its `traceparent` to its readers.
+
+RUST_LOG sets what is logged [default: info]; debug has a line for each request.";
+
 /// Settings of `serve`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = OTEL_HELP)]
 pub struct ServeSettings {
     /// Postgres, like postgres://user:password@host/database; may lead through PgBouncer
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
@@ -175,6 +193,7 @@ pub struct DatabaseSettings {
 pub(crate) struct Serve {
     pub(crate) address: SocketAddr,
     pub(crate) metrics_address: Option<SocketAddr>,
+    pub(crate) export: Export,
     pub(crate) relay: RelayConfig,
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) connections: usize,
@@ -273,6 +292,9 @@ impl ServeSettings {
             let taken = Err("is the PORT of the relay itself: metrics need one of their own");
             let _: Option<()> = mistakes.note("HANDOFF_METRICS_PORT", taken);
         }
+        let export = Export::from_env()
+            .map_err(|wrong| mistakes.0.extend(wrong))
+            .ok();
         let no_address = |_| format!("{:?} is no IP address", self.bind);
         let bind = mistakes.note(
             "HANDOFF_BIND",
@@ -316,6 +338,7 @@ impl ServeSettings {
                     Some(port) => Some(SocketAddr::new(bind?, port)),
                     None => None,
                 },
+                export: export?,
                 relay: RelayConfig {
                     store: StoreConfig {
                         database_url: database_url?,

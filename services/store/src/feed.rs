@@ -1,7 +1,7 @@
 //! What happened in a slot, as lanes report it and as it is read back from the tables.
 
 use crate::{ChannelId, Result, Store, messages};
-use handoff_protocol::{TeamId, ids::Slot, messages::SharedMessage};
+use handoff_protocol::{TeamId, TraceParent, ids::Slot, messages::SharedMessage};
 use tokio_postgres::types::ToSql;
 
 /// Something that happened in a channel, at its place in the team's order.
@@ -43,6 +43,16 @@ pub struct SlotCommit {
     pub last: i64,
     /// What happened, by ID.
     pub events: Vec<Event>,
+}
+
+impl Event {
+    /// The span of its post, where that is traced.
+    pub fn traceparent(&self) -> Option<TraceParent> {
+        match &self.kind {
+            EventKind::Message(message) => message.traceparent,
+            _ => None,
+        }
+    }
 }
 
 impl SlotCommit {

@@ -2,7 +2,7 @@
 
 use crate::{ChannelId, DataPlane, Error, Result, Store};
 use handoff_protocol::{
-    ChannelName, Content, Cursor, Id, MentionName, Name, TeamId,
+    ChannelName, Content, Cursor, Id, MentionName, Name, TeamId, TraceParent,
     messages::{Message, MessageFilter},
     pages::{Page, PageLimit, PageRequest},
 };
@@ -55,6 +55,7 @@ pub(crate) const APPEND: &str = "
                 select post.*,
                     earlier.message_id as earlier_id, earlier.seq as earlier_seq,
                     earlier.created_at as earlier_at, earlier.reply_count as earlier_replies,
+                    earlier.traceparent as earlier_traceparent,
                     case
                         when earlier.message_id is not null and retried.same_body then 3
                         when earlier.message_id is not null then 4
@@ -68,9 +69,9 @@ pub(crate) const APPEND: &str = "
                     select input.*, ($1::bigint[])[place] as team_id,
                         heads.channel_ids[place] as channel_id, heads.seqs[place] as newest_seq
                     from unnest($5::int[], $6::text[], $7::text[], $8::text[], $9::bigint[],
-                            $10::bytea[], $11::text[], $12::bytea[])
+                            $10::bytea[], $11::text[], $12::bytea[], $13::bytea[])
                         with ordinality as input (place, sender, content, mention, thread_id,
-                            key_hash, idempotency_key, body_hash, ord)
+                            key_hash, idempotency_key, body_hash, traceparent, ord)
                     cross join heads
                 ) post
                 left join lateral (
@@ -89,7 +90,7 @@ pub(crate) const APPEND: &str = "
                     limit 1
                 ) retried on true
                 left join lateral (
-                    select m.id as message_id, m.seq, m.created_at, m.reply_count
+                    select m.id as message_id, m.seq, m.created_at, m.reply_count, m.traceparent
                     from messages m
                     where m.team_id = post.team_id and m.channel_id = retried.in_channel
                         and m.id = retried.message_id
@@ -101,8 +102,10 @@ pub(crate) const APPEND: &str = "
     ),
     appended as (
         insert into messages
-            (team_id, channel_id, id, seq, thread_id, created_at, sender, mention, content)
-        select team_id, channel_id, id, seq, thread_id, created_at, sender, mention, content
+            (team_id, channel_id, id, seq, thread_id, created_at, sender, mention, content,
+                traceparent)
+        select team_id, channel_id, id, seq, thread_id, created_at, sender, mention, content,
+            traceparent
         from drawn
         where outcome = 0
     ),
@@ -139,7 +142,7 @@ pub(crate) const APPEND: &str = "
         case when outcome = 0 then id else earlier_id end as id,
         case when outcome = 0 then seq else earlier_seq end as seq,
         case when outcome = 0 then created_at else earlier_at end as created_at,
-        earlier_replies as reply_count
+        earlier_replies as reply_count, earlier_traceparent as traceparent
     from drawn";
 
 /// What became of a message to append: the column `outcome` of [`APPEND`].
@@ -197,7 +200,7 @@ pub(crate) const DELETE: &str = "
     ),
     emptied as (
         update messages m
-        set deleted_id = drawn.id, content = '', mention = null
+        set deleted_id = drawn.id, content = '', mention = null, traceparent = null
         from drawn
         where drawn.id is not null and m.team_id = drawn.team_id
             and m.channel_id = drawn.channel_id and m.id = drawn.message_id
@@ -220,7 +223,8 @@ pub(crate) const DELETE: &str = "
 
 macro_rules! columns {
     () => {
-        "m.id, m.seq, m.sender, m.content, m.mention, m.thread_id, m.reply_count, m.created_at"
+        "m.id, m.seq, m.sender, m.content, m.mention, m.thread_id, m.reply_count, m.created_at, \
+         m.traceparent"
     };
 }
 pub(crate) use columns;
@@ -513,6 +517,12 @@ impl Store {
     }
 }
 
+/// The span that a row's message was posted in.
+pub(crate) fn traceparent_in(row: &Row) -> Result<Option<TraceParent>> {
+    let traceparent = row.try_get::<_, Option<&[u8]>>("traceparent")?;
+    Ok(traceparent.and_then(TraceParent::from_row))
+}
+
 /// Reads a row of [`columns`] with the channel's name.
 pub(crate) fn from_row(row: &Row) -> Result<Message> {
     let text = |column| row.try_get::<_, &str>(column);
@@ -530,5 +540,6 @@ pub(crate) fn from_row(row: &Row) -> Result<Message> {
             .map(Id::from_serial),
         reply_count: row.try_get("reply_count")?,
         created_at: row.try_get::<_, OffsetDateTime>("created_at")?.into(),
+        traceparent: traceparent_in(row)?,
     })
 }

@@ -10,10 +10,12 @@ use crate::{
     connection::{SessionKind, session},
     metrics::BellMetrics,
     replicas::ReplicaId,
+    trace::UnrungPosts,
 };
+use handoff_protocol::TraceParent;
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -22,11 +24,23 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_postgres::types::ToSql;
 use tokio_util::sync::CancellationToken;
 
+#[derive(Default)]
+struct Pending {
+    bells: PendingBells,
+    traced: UnrungPosts,
+}
+
 struct Shared {
-    pending: Mutex<PendingBells>,
+    pending: Mutex<Pending>,
     wake: Notify,
     live_replicas: AtomicU64,
     stop: CancellationToken,
+}
+
+impl Shared {
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The ringing end, for lanes.
@@ -37,12 +51,12 @@ pub(crate) struct NotifierHandle {
 
 impl NotifierHandle {
     /// Leaves a bell to be rung; never waits. At most one entry a slot is kept.
-    pub(crate) fn ring(&self, entry: BellEntry) {
-        self.shared
-            .pending
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .add(entry);
+    pub(crate) fn ring(&self, entry: BellEntry, traced: impl Iterator<Item = TraceParent>) {
+        {
+            let mut pending = self.shared.pending();
+            pending.bells.add(entry);
+            pending.traced.add(traced);
+        }
         self.shared.wake.notify_one();
     }
 }
@@ -102,14 +116,8 @@ async fn run(shared: Arc<Shared>, url: DatabaseUrl, replica: ReplicaId) {
     let mut next_ring = Instant::now();
     loop {
         let stopping = shared.stop.is_cancelled();
-        let idle = || {
-            shared
-                .pending
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .is_empty()
-        };
-        if idle() {
+        let idle = shared.pending().bells.is_empty();
+        if idle {
             if stopping {
                 return;
             }
@@ -121,12 +129,10 @@ async fn run(shared: Arc<Shared>, url: DatabaseUrl, replica: ReplicaId) {
         }
         tokio::time::sleep_until(next_ring).await;
         next_ring = Instant::now() + spacing(shared.live_replicas.load(Ordering::Relaxed));
-        let payload = {
-            let mut pending = shared
-                .pending
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            pending.take_payload(replica)
+        let (payload, traced) = {
+            let mut pending = shared.pending();
+            let payload = pending.bells.take_payload(replica);
+            (payload, std::mem::take(&mut pending.traced))
         };
         let Some(payload) = payload else { continue };
         if let Err(error) = ring(&mut client, &url, &payload).await {
@@ -143,6 +149,7 @@ async fn run(shared: Arc<Shared>, url: DatabaseUrl, replica: ReplicaId) {
             }
         } else {
             metrics.rung.increment(1);
+            traced.rung();
         }
     }
 }

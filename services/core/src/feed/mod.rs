@@ -6,6 +6,7 @@
 
 pub(crate) mod ring;
 pub(crate) mod slot;
+mod trace;
 
 use crate::metrics::FeedMetrics;
 use handoff_protocol::{TeamId, ids::Slot, keys::KeyHash};
@@ -13,7 +14,7 @@ use handoff_store::{
     ChannelId, Store,
     bell::Bell,
     epochs::{Epoch, Epochs},
-    feed::SlotCommit,
+    feed::{Event, SlotCommit},
     lane::Commits,
     listener::Bells,
 };
@@ -24,10 +25,11 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use trace::FeedSpans;
 
 /// Bytes that all rings of a replica hold at most.
 const RINGS_BYTES: usize = 64 << 20;
@@ -168,7 +170,12 @@ impl Epochs for Feed {
 
 impl Commits for Feed {
     fn committed(&self, commit: SlotCommit) {
-        self.slot(commit.slot).put(|feed| feed.committed(commit));
+        self.slot(commit.slot).put(|feed| {
+            if feed.is_active() {
+                let spans = FeedSpans::start(&commit);
+                feed.committed(commit, spans);
+            }
+        });
     }
 
     fn unsettled(&self, slot: Slot) {
@@ -234,10 +241,13 @@ async fn read(
     store: &Store,
     request: &slot::ReadRequest,
 ) -> handoff_store::Result<()> {
+    let began = SystemTime::now();
     let read = store
         .read_range(&request.channels, request.after, request.up_to)
         .await?;
+    let traced: Vec<_> = read.events.iter().filter_map(Event::traceparent).collect();
     slot.feed().apply_read(request, read);
+    trace::read(traced, began);
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! A ring: a channel's recent events as frames, shared by all of its streams.
 
+use super::trace::Undelivered;
 use bytes::Bytes;
 use handoff_protocol::{Timestamp, messages::Message, sse::message_frame};
 use handoff_store::feed::{Event, EventKind};
@@ -42,6 +43,8 @@ impl Budget {
 pub(crate) struct Frame {
     pub(crate) bytes: Bytes,
     pub(crate) created_at: Timestamp,
+    /// Where the message is traced and came straight from the feed.
+    pub(crate) trace: Option<Undelivered>,
 }
 
 impl Frame {
@@ -49,6 +52,7 @@ impl Frame {
         Self {
             bytes: message_frame(message),
             created_at: message.created_at,
+            trace: None,
         }
     }
 }
@@ -115,7 +119,10 @@ impl Ring {
             EventKind::Message(message) => {
                 self.push(Entry {
                     id: event.id,
-                    frame: Some(Frame::new(message)),
+                    frame: Some(Frame {
+                        trace: message.traceparent.map(Undelivered::new),
+                        ..Frame::new(message)
+                    }),
                 });
                 true
             }

@@ -7,7 +7,10 @@
 //! that follows on W is taken in as it is, and one that doesn't (a bell is late, a batch was
 //! aborted) waits a moment and is then read from the tables, for all subscribed channels at once.
 
-use super::ring::{Budget, Frame, Ring, SubscriberId};
+use super::{
+    ring::{Budget, Frame, Ring, SubscriberId},
+    trace::FeedSpans,
+};
 use handoff_protocol::TeamId;
 use handoff_store::{
     ChannelId,
@@ -55,7 +58,8 @@ pub(crate) struct ReadRequest {
 }
 
 enum Pending {
-    Own(SlotCommit),
+    /// With the spans of its messages, which end when it is taken in.
+    Own(SlotCommit, FeedSpans),
     Heard {
         last: i64,
         touched: Touched,
@@ -66,7 +70,7 @@ enum Pending {
 impl Pending {
     fn last(&self) -> i64 {
         match self {
-            Pending::Own(commit) => commit.last,
+            Pending::Own(commit, _) => commit.last,
             Pending::Heard { last, .. } => *last,
         }
     }
@@ -118,17 +122,18 @@ impl SlotFeed {
         }
     }
 
-    fn is_active(&self) -> bool {
+    /// Whether anybody subscribes here.
+    pub(crate) fn is_active(&self) -> bool {
         !self.rings.is_empty() || !self.waiting_for_channels.is_empty()
     }
 
     // What comes in.
 
     /// A lane of this replica committed.
-    pub(crate) fn committed(&mut self, commit: SlotCommit) {
+    pub(crate) fn committed(&mut self, commit: SlotCommit, spans: FeedSpans) {
         if self.is_active() {
             self.pending_events += commit.events.len();
-            self.add_pending(commit.first, Pending::Own(commit));
+            self.add_pending(commit.first, Pending::Own(commit, spans));
         }
     }
 
@@ -287,7 +292,7 @@ impl SlotFeed {
                 }
             }
             match self.pending.pop_first() {
-                Some((_, Pending::Own(commit))) => {
+                Some((_, Pending::Own(commit, _spans))) => {
                     self.pending_events -= commit.events.len();
                     self.apply(&commit.events, watermark);
                     watermark = watermark.max(commit.last);
@@ -363,7 +368,7 @@ impl SlotFeed {
         self.pending.retain(|_, waiting| {
             let keep = waiting.last() > watermark;
             match waiting {
-                Pending::Own(commit) => {
+                Pending::Own(commit, _) => {
                     events += if keep { commit.events.len() } else { 0 };
                     channel_created |= !keep
                         && commit

@@ -3,3 +3,4 @@
 //! Nothing here carries a key, a token or a text, and no metric says whose data it is.
 
 pub(crate) mod metrics;
+pub(crate) mod traces;

@@ -2,7 +2,7 @@
 
 use super::{Outcome, Write};
 use crate::Result;
-use handoff_protocol::{TeamId, ids::Slot, keys::KeyHash};
+use handoff_protocol::{TeamId, TraceParent, ids::Slot, keys::KeyHash};
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use tokio::sync::oneshot;
 
@@ -88,6 +88,15 @@ impl Batch {
 
     pub(super) fn text_bytes(&self) -> usize {
         self.items.iter().map(|queued| queued.bytes).sum()
+    }
+
+    /// The spans of its posts that are traced.
+    pub(super) fn traced(&self) -> Vec<TraceParent> {
+        let traced = self.items.iter().filter_map(|queued| match &queued.write {
+            Write::Post(post) => post.traceparent,
+            _ => None,
+        });
+        traced.collect()
     }
 
     /// The slots written to, ascending: the order in which their locks are taken.

@@ -19,9 +19,10 @@ use crate::{
     bell::BellEntry,
     connection::{SessionKind, session},
     epochs::{self, Epochs},
-    feed::SlotCommit,
+    feed::{Event, SlotCommit},
     metrics::LaneMetrics,
     notifier::NotifierHandle,
+    trace,
 };
 use batch::{Batch, Queued};
 use futures_util::join;
@@ -32,7 +33,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
 use transaction::{Committed, LaneSession};
@@ -255,7 +256,7 @@ impl Worker {
         before: Option<Unpublished>,
     ) -> Result<Committed> {
         let (session, publisher, metrics) = (&mut self.session, &self.publisher, &self.metrics);
-        let began = Instant::now();
+        let (began, began_at) = (Instant::now(), SystemTime::now());
         let commit = async {
             let session = match session {
                 Some(session) if !session.is_closed() => session,
@@ -272,6 +273,7 @@ impl Worker {
             if let Ok(Ok(_)) = &committed {
                 metrics.commit_duration.record(began.elapsed());
                 metrics.batch_writes.record(batch.len() as f64);
+                trace::committed(&batch.traced(), began_at, batch.len());
             }
             committed
         };
@@ -332,7 +334,8 @@ impl Publisher {
         }
         for mut commit in commits {
             commit.events.sort_by_key(|event| event.id);
-            self.notifier.ring(BellEntry::from(&commit));
+            let traced = commit.events.iter().filter_map(Event::traceparent);
+            self.notifier.ring(BellEntry::from(&commit), traced);
             self.commits.committed(commit);
         }
         let mut missing = Vec::new();

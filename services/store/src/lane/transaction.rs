@@ -17,7 +17,7 @@ use crate::{
     statuses,
 };
 use futures_util::join;
-use handoff_protocol::{Id, TeamId, Timestamp};
+use handoff_protocol::{Id, TeamId, Timestamp, TraceParent};
 use std::collections::HashMap;
 use time::OffsetDateTime;
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
@@ -394,7 +394,12 @@ impl LaneSession {
             .iter()
             .map(|idempotency| idempotency.map(|idempotency| &idempotency.body_hash[..]))
             .collect();
-        let params: [&(dyn ToSql + Sync); 12] = [
+        let traceparents = group.column(|post| post.traceparent.map(TraceParent::to_row));
+        let traceparents: Vec<Option<&[u8]>> = traceparents
+            .iter()
+            .map(|traceparent| traceparent.as_ref().map(|bytes| &bytes[..]))
+            .collect();
+        let params: [&(dyn ToSql + Sync); 13] = [
             &teams,
             &sequences,
             &channels,
@@ -407,6 +412,7 @@ impl LaneSession {
             &key_hashes,
             &keys,
             &body_hashes,
+            &traceparents,
         ];
         self.query(&self.append_messages, &params).await
     }
@@ -548,6 +554,7 @@ impl Posts<'_> {
                     let (id, seq) = (row.try_get("id")?, row.try_get("seq")?);
                     let mut message = post.as_message(id, seq, time_in(row, "created_at")?);
                     message.reply_count = row.try_get("reply_count")?;
+                    message.traceparent = messages::traceparent_in(row)?;
                     Some(PostOutcome::Replayed(message))
                 }
                 messages::Appended::Posted => {

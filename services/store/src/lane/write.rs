@@ -3,7 +3,7 @@
 use crate::{Result, Store};
 use handoff_protocol::{
     ChannelName, Content, Description, Id, MentionName, Name, StatusKey, StatusValue, TeamId,
-    Timestamp,
+    Timestamp, TraceParent,
     keys::KeyHash,
     messages::{Message, NewMessage, SharedMessage},
 };
@@ -44,6 +44,8 @@ pub struct Post {
     pub message: NewMessage,
     /// Makes a retry of the same post answer the first.
     pub idempotency: Option<Idempotency>,
+    /// The span that it is posted in, to stand with the message.
+    pub traceparent: Option<TraceParent>,
 }
 
 /// Names a post so that a retry of it posts nothing. Kept for 24 hours.
@@ -290,6 +292,7 @@ impl Post {
             thread_id: *thread_id,
             reply_count: 0,
             created_at,
+            traceparent: self.traceparent,
         }
     }
 }

@@ -95,6 +95,7 @@ impl World {
             thread_id: None,
             reply_count: 0,
             created_at: Timestamp::from_micros(0),
+            traceparent: None,
         };
         RowKind::Message {
             message: message.into(),
@@ -307,7 +308,7 @@ impl World {
             35..38 => self.drawn += self.random.random_range(1..=3),
             38..55 if !self.own.is_empty() => {
                 let commit = self.own.remove(0);
-                self.feed.committed(commit);
+                self.feed.committed(commit, FeedSpans::default());
                 self.feed.advance(self.now);
             }
             55..65 if !self.bells.is_empty() => {
@@ -337,7 +338,7 @@ impl World {
     /// Lets everything come to rest: bells that were never rung are the sweep's to find.
     fn come_to_rest(&mut self) {
         for commit in std::mem::take(&mut self.own) {
-            self.feed.committed(commit);
+            self.feed.committed(commit, FeedSpans::default());
         }
         for round in 0..200 {
             self.now += GAP_PATIENCE;
