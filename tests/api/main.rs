@@ -20,3 +20,4 @@ mod signup;
 mod status;
 mod stream;
 mod system;
+mod tokens;

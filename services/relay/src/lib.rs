@@ -15,4 +15,4 @@ mod sse;
 
 pub use dev::{DevSettings, dev};
 pub use serve::serve;
-pub use settings::{MigrateSettings, ServeSettings};
+pub use settings::{MigrateSettings, RotateSettings, ServeSettings};

@@ -3,7 +3,9 @@
 use crate::{
     door::{self, ApiRequest, App, Needs},
     error::refusal,
-    handlers::{agents, channels, inbox, keys, messages, service, statuses, streams, teams},
+    handlers::{
+        agents, channels, inbox, keys, messages, service, statuses, streams, teams, tokens,
+    },
 };
 use axum::{
     Extension, Router,
@@ -78,6 +80,7 @@ pub fn routes() -> Vec<Route> {
             Key,
             keys::set_key_permissions,
         ),
+        route(post.clone(), "/api/tokens", Key, tokens::create_token),
         route(get.clone(), "/api/audit", Key, keys::list_audit),
         route(post.clone(), CHANNELS, Key, channels::create_channel),
         route(get.clone(), CHANNELS, Key, channels::list_channels),

@@ -3,7 +3,7 @@
 use crate::address::{DEFAULT_TRUSTED_PROXIES, TrustedProxies};
 use anyhow::{Context, bail};
 use clap::Args;
-use handoff_core::RelayConfig;
+use handoff_core::{OldKeys, RelayConfig, rotate_signing_key};
 use handoff_store::{DatabaseUrl, StoreConfig, migrations};
 use std::{
     fmt::Display,
@@ -144,9 +144,9 @@ pub struct ServeSettings {
     limits: LimitSettings,
 }
 
-/// Settings of `migrate`.
+/// Where Postgres is, for the commands that do something there and end.
 #[derive(Args, Clone, Debug)]
-pub struct MigrateSettings {
+struct DatabaseSettings {
     /// Postgres, past PgBouncer if there is one [default: DATABASE_URL]
     #[arg(
         long,
@@ -158,6 +158,24 @@ pub struct MigrateSettings {
     /// Postgres, like postgres://user:password@host/database
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: Option<String>,
+}
+
+/// Settings of `migrate`.
+#[derive(Args, Clone, Debug)]
+pub struct MigrateSettings {
+    #[command(flatten)]
+    database: DatabaseSettings,
+}
+
+/// Settings of `rotate-signing-key`.
+#[derive(Args, Clone, Debug)]
+pub struct RotateSettings {
+    #[command(flatten)]
+    database: DatabaseSettings,
+    /// The keys before it have leaked: drop them, and with them all tokens. Replicas refuse these
+    /// within a minute
+    #[arg(long)]
+    drop_old: bool,
 }
 
 /// A replica's settings, all of them legal.
@@ -307,17 +325,43 @@ impl ServeSettings {
     }
 }
 
+impl DatabaseSettings {
+    fn url(&self) -> anyhow::Result<DatabaseUrl> {
+        let set = |url: &Option<String>| url.clone().filter(|url| !url.is_empty());
+        let Some(url) = set(&self.database_listen_url).or_else(|| set(&self.database_url)) else {
+            bail!("DATABASE_URL is not set: say where Postgres is");
+        };
+        url.parse().context("the database URL can't be used")
+    }
+}
+
+impl RotateSettings {
+    /// Makes a new signing key.
+    ///
+    /// # Errors
+    /// When no database is set, it can't be reached, or its schema is too old.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let url = self.database.url()?;
+        let old = if self.drop_old {
+            OldKeys::Drop
+        } else {
+            OldKeys::Retire
+        };
+        let kid = rotate_signing_key(&url, old)
+            .await
+            .context("the signing key can't be rotated")?;
+        println!("Tokens are signed with the new key {kid}");
+        Ok(())
+    }
+}
+
 impl MigrateSettings {
     /// Applies the migrations that are missing.
     ///
     /// # Errors
     /// When no database is set, it can't be reached, or a migration fails.
     pub async fn run(self) -> anyhow::Result<()> {
-        let set = |url: &Option<String>| url.clone().filter(|url| !url.is_empty());
-        let Some(url) = set(&self.database_listen_url).or_else(|| set(&self.database_url)) else {
-            bail!("DATABASE_URL is not set: say where Postgres is");
-        };
-        let url: DatabaseUrl = url.parse().context("the database URL can't be used")?;
+        let url = self.database.url()?;
         match migrations::migrate(&url)
             .await
             .context("the migration failed")?
