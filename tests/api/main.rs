@@ -21,3 +21,4 @@ mod signup;
 mod status;
 mod stream;
 mod system;
+mod tokens;

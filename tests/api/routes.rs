@@ -79,6 +79,10 @@ fn new_channel(scene: &Scene) -> Value {
     json!({"name": format!("{}-new", scene.channel)})
 }
 
+fn token(_: &Scene) -> Value {
+    json!({"sender_suffix": "helper", "ttl_seconds": 60})
+}
+
 fn hook(_: &Scene) -> Value {
     json!({"session_id": "one", "hook_event_name": "SessionStart"})
 }
@@ -105,6 +109,7 @@ pub(crate) const ROUTES: &[Route] = &[
         200,
         permissions,
     ),
+    route("POST", "/api/tokens", Needs::Key, 201, token),
     route("GET", "/api/audit", Needs::TeamAdmin, 200, none),
     route("POST", "/api/channels", Needs::TeamAdmin, 201, new_channel),
     route("GET", "/api/channels", Needs::Key, 200, none),

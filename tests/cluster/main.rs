@@ -9,3 +9,4 @@ mod limits;
 mod order;
 mod quotas;
 mod slow_reader;
+mod tokens;

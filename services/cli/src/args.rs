@@ -111,6 +111,11 @@ Examples:
         #[command(subcommand)]
         command: KeysCommand,
     },
+    /// Make short-lived tokens of the own key, for sub-agents and browsers
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
     /// List, open and delete channels
     Channels {
         #[command(subcommand)]
@@ -325,6 +330,30 @@ Examples:
     Revoke {
         /// The hash that names the key
         hash: String,
+    },
+}
+
+/// `token …`
+#[derive(Subcommand, Debug)]
+pub(crate) enum TokenCommand {
+    /// Make a token, and print it: it can't be shown again
+    #[command(after_help = "\
+A token goes wherever a key goes, and never does more than its key does at that moment. Who it is
+and how long it is good is told on standard error.
+
+Examples:
+  handoff token create --suffix tests --may ci=write --ttl 900
+  RELAY_API_KEY=$(handoff token create --suffix helper) handoff whoami")]
+    Create {
+        /// Speak for NAME/SUFFIX [default: for the key's own name]
+        #[arg(long, value_name = "SUFFIX")]
+        suffix: Option<String>,
+        /// What it may do, no more than the key; may be repeated [default: all that the key may]
+        #[arg(long = "may", value_name = "CHANNEL=LEVEL", value_parser = permission)]
+        permissions: Vec<(String, Level)>,
+        /// How long it is good, 1 to 86400 [default: 3600]
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+        ttl: Option<u32>,
     },
 }
 

@@ -117,6 +117,7 @@ fn advice(error: &anyhow::Error) -> Option<&'static str> {
             "INVALID_API_KEY" | "MISSING_API_KEY" => {
                 Some("Look at RELAY_API_KEY; `handoff config` shows where the key comes from.")
             }
+            "TOKEN_EXPIRED" => Some("Make another one with the key: `handoff token create`."),
             "FORBIDDEN" => Some(
                 "`handoff whoami` shows what this key may do; an admin can change it with \
                  `handoff keys permissions`.",

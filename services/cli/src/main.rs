@@ -56,6 +56,9 @@ async fn run(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
         Command::Keys { command } => {
             commands::team::keys(&load()?.client()?, command, output).await
         }
+        Command::Token { command } => {
+            commands::team::token(&load()?.client()?, command, output).await
+        }
         Command::Channels { command } => {
             commands::channels::run(&load()?.client()?, command, output).await
         }

@@ -143,6 +143,13 @@ impl Client {
             .await
     }
 
+    /// Makes a short-lived token that does what the caller's key does, or less.
+    pub async fn create_token(&self, token: &NewToken) -> Result<CreatedToken> {
+        // One that was made and never arrived does nothing, and ends by itself.
+        self.ask(Call::post("/api/tokens", Repeat::Always).json(token)?)
+            .await
+    }
+
     /// The denied requests.
     pub async fn read_audit(&self, page: &PageQuery, result: Option<&str>) -> Result<AuditPage> {
         let query = Query::new().page(page).text("result", result);

@@ -211,6 +211,33 @@ pub struct CreatedKey {
     pub sender: String,
 }
 
+/// A token to be made, for a sub-agent, a browser or a dashboard.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct NewToken {
+    /// No more than the key may do; none: all that it may do, at any time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Permissions>,
+    /// The token speaks for `name/suffix`; none: for the key's own name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender_suffix: Option<String>,
+    /// How long it is good, 1 to 86,400; none: 3,600.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<u32>,
+}
+
+/// A token that was just made.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+pub struct CreatedToken {
+    /// The token itself, shown only now: it goes wherever a key goes.
+    pub token: String,
+    /// Whom it speaks for.
+    pub sender: String,
+    /// What it may do, as long as its key may.
+    pub permissions: Permissions,
+    /// When it stops being good, RFC 3339.
+    pub expires_at: String,
+}
+
 /// What a key may do from now on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyPermissions {

@@ -3,33 +3,82 @@
 //! Only [`Relay`] makes them, so an operation that asks for a grant can't be reached without the
 //! check.
 
-use crate::{Error, Operation, Relay, Result, Scope, key_cache::CachedKey};
+use crate::{Error, Operation, Relay, Result, Scope, key_cache::CachedKey, tokens::Delegation};
 use handoff_protocol::{
-    ChannelName, ErrorCode, Level, Name, Permissions, TeamId, keys::DeniedAction, permissions,
+    ChannelName, ErrorCode, Level, Name, Permissions, TeamId, Timestamp,
+    keys::{DeniedAction, KeyHash},
+    permissions,
 };
 use handoff_store::lane::Denial;
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
-/// A key that is good.
+/// A key that is good, or a token of it.
 #[derive(Clone)]
 pub struct Caller {
+    /// The key; that of a token is its parent.
     pub(crate) key: Arc<CachedKey>,
+    token: Option<Arc<Delegation>>,
 }
 
 impl Caller {
+    pub(crate) fn new(key: Arc<CachedKey>) -> Self {
+        Self { key, token: None }
+    }
+
+    pub(crate) fn delegated(parent: Arc<CachedKey>, token: Delegation) -> Self {
+        Self {
+            key: parent,
+            token: Some(Arc::new(token)),
+        }
+    }
+
     /// The key's team.
     pub fn team(&self) -> TeamId {
         self.key.row.team.id
     }
 
-    /// Whom the key speaks for.
+    /// Whom the key or token speaks for.
     pub fn sender(&self) -> &Name {
-        &self.key.row.sender
+        match &self.token {
+            Some(token) => &token.sender,
+            None => &self.key.row.sender,
+        }
     }
 
-    /// What the key may do.
+    /// What the key or token may do.
     pub fn permissions(&self) -> &Permissions {
-        &self.key.row.permissions
+        match &self.token {
+            Some(token) => &token.permissions,
+            None => &self.key.row.permissions,
+        }
+    }
+
+    /// From when on the key or token is refused.
+    pub(crate) fn expires_at(&self) -> Option<Timestamp> {
+        match &self.token {
+            Some(token) => Some(token.expires_at),
+            None => self.key.row.expires_at,
+        }
+    }
+
+    /// From when on the token is refused; none for a key.
+    pub(crate) fn token_expires_at(&self) -> Option<Timestamp> {
+        self.token.as_ref().map(|token| token.expires_at)
+    }
+
+    /// Whose idempotency keys are one's own: those of a key, and apart from them those of each
+    /// name that its tokens speak for. Else one of several sub-agents would be answered with what
+    /// another one has posted.
+    pub(crate) fn idempotency_scope(&self) -> KeyHash {
+        let hash = self.key.row.hash;
+        match &self.token {
+            Some(token) if token.sender != self.key.row.sender => {
+                let own = Sha256::new().chain_update(hash.0);
+                KeyHash(own.chain_update(token.sender.as_str()).finalize().into())
+            }
+            _ => hash,
+        }
     }
 
     /// The channels that the key may read; none: all of the team's.
@@ -104,8 +153,18 @@ impl Relay {
         operation: Operation,
         action: impl FnOnce() -> String,
     ) -> Result<TeamGrant> {
+        if operation.scope() == Scope::Key && caller.token.is_some() {
+            let denied = DeniedAction {
+                action: action(),
+                channel: None,
+            };
+            let message = "This needs an API key: a token can't do it";
+            return Err(self
+                .record_denial(&caller, denied, message.to_owned())
+                .await);
+        }
         let allowed = match operation.scope() {
-            Scope::Own => true,
+            Scope::Own | Scope::Key => true,
             Scope::Team(needed) => caller.permissions().level_on_team() >= Some(needed),
             Scope::Channel(_) | Scope::Channels(_) => false,
         };
@@ -181,13 +240,18 @@ impl Relay {
         Ok(StreamGrant { caller, channels })
     }
 
-    /// The refusal, once it is on record.
-    async fn deny(&self, caller: &Caller, needed: Level, denied: DeniedAction) -> Error {
+    /// The refusal for want of a permission, once it is on record.
+    pub(crate) async fn deny(&self, caller: &Caller, needed: Level, denied: DeniedAction) -> Error {
         let on = match &denied.channel {
             Some(channel) => format!("on channel \"{channel}\""),
             None => "on \"*\" (the whole team)".to_owned(),
         };
         let message = format!("This needs the permission \"{}\" {on}", needed.as_str());
+        self.record_denial(caller, denied, message).await
+    }
+
+    /// The refusal, once it is on record.
+    async fn record_denial(&self, caller: &Caller, denied: DeniedAction, message: String) -> Error {
         let recorded = self
             .store
             .record_denial(Denial {

@@ -1,7 +1,7 @@
 //! The inbox: what a caller has not read, over all channels that its key can read.
 
 use crate::{
-    Caller, Error, Operation, Relay, Result, TeamGrant,
+    Caller, Operation, Relay, Result, TeamGrant,
     feed::{Subscription, slot::Taken},
 };
 use handoff_protocol::{
@@ -65,10 +65,7 @@ impl Relay {
             };
             tokio::select! {
                 biased;
-                () = end.cancelled() => return Err(Error::new(
-                    ErrorCode::InvalidApiKey,
-                    "This API key was changed or revoked while it waited",
-                )),
+                () = end.cancelled() => return Err(place.ended()),
                 () = self.stop.cancelled() => return self.show(caller, request, &channels).await,
                 heard = ears.hear(concerns) => {
                     if heard == Heard::Over {

@@ -1,6 +1,6 @@
 //! API keys: authentication, and managing them.
 
-use crate::{Caller, Error, Operation, Relay, Result, TeamGrant, key_cache::CachedKey};
+use crate::{Caller, Error, Operation, Relay, Result, TeamGrant, key_cache::CachedKey, tokens};
 use handoff_protocol::{
     ErrorCode, Permissions,
     keys::{API_KEY_PREFIX, AuditPage, CreatedKey, Key, KeyHash, KeyPermissions, NewKey},
@@ -45,25 +45,36 @@ fn invalid_key() -> Error {
 }
 
 impl Relay {
-    /// The caller behind a raw key.
+    /// The caller behind a raw key or a token.
     ///
     /// # Errors
-    /// `INVALID_API_KEY`
+    /// `INVALID_API_KEY`, `TOKEN_EXPIRED`
     pub async fn authenticate(&self, api_key: &str) -> Result<Caller> {
+        if tokens::looks_like_token(api_key) {
+            return self.authenticate_token(api_key).await;
+        }
         if !is_well_formed(api_key) {
             return Err(invalid_key());
         }
-        let hash = hash_of(api_key);
-        if let Some(key) = self.keys.get(&hash) {
-            self.metrics.key_cache_hits.increment(1);
-            return Ok(Caller { key });
-        }
-        self.metrics.key_cache_misses.increment(1);
-        let key = self.load_key(hash).await?.ok_or_else(invalid_key)?;
-        Ok(Caller { key })
+        let key = self.find_key(hash_of(api_key)).await?;
+        Ok(Caller::new(key.ok_or_else(invalid_key)?))
     }
 
-    pub(crate) async fn load_key(&self, hash: KeyHash) -> Result<Option<Arc<CachedKey>>> {
+    /// A key that is good, from memory where that can be trusted.
+    pub(crate) async fn find_key(&self, hash: KeyHash) -> Result<Option<Arc<CachedKey>>> {
+        match self.keys.get(&hash) {
+            Some(key) => {
+                self.metrics.key_cache_hits.increment(1);
+                Ok(Some(key))
+            }
+            None => {
+                self.metrics.key_cache_misses.increment(1);
+                self.load_key(hash).await
+            }
+        }
+    }
+
+    async fn load_key(&self, hash: KeyHash) -> Result<Option<Arc<CachedKey>>> {
         let drops = self.keys.drops();
         Ok(self
             .store

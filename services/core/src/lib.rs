@@ -19,6 +19,7 @@ mod signup;
 mod statuses;
 mod streams;
 mod sweep;
+mod tokens;
 
 pub use access::{Caller, ChannelGrant, StreamGrant, TeamGrant};
 pub use error::{Error, Result};
@@ -29,3 +30,4 @@ pub use rate_limit::{Budget, Spent};
 pub use relay::{Relay, RelayConfig};
 pub use statuses::StatusList;
 pub use streams::{MessageStream, StreamStart};
+pub use tokens::{OldKeys, rotate_signing_key};

@@ -59,7 +59,7 @@ impl Relay {
     ) -> Result<Posted> {
         let (caller, channel) = grant.for_operation(Operation::PostMessage)?;
         let idempotency = idempotency_key.map(|key| Idempotency {
-            key_hash: caller.key.row.hash,
+            key_hash: caller.idempotency_scope(),
             key: key.0,
             body_hash: body_hash(channel.as_str(), &message),
         });

@@ -13,6 +13,8 @@ pub enum Operation {
     ReadInbox,
     /// List status entries over the channels that the key may read.
     ListAllStatuses,
+    /// Make a token of the key.
+    CreateToken,
     /// Make a key.
     CreateKey,
     /// List the team's keys.
@@ -60,6 +62,8 @@ pub enum Operation {
 pub enum Scope {
     /// Any key may; what it sees depends on its permissions.
     Own,
+    /// Any key may, but no token.
+    Key,
     /// A level on `"*"`.
     Team(Level),
     /// A level on the channel in the path.
@@ -77,6 +81,7 @@ impl Operation {
             | Operation::ListChannels
             | Operation::ReadInbox
             | Operation::ListAllStatuses => Scope::Own,
+            Operation::CreateToken => Scope::Key,
             Operation::CreateKey
             | Operation::ListKeys
             | Operation::SetKeyPermissions

@@ -8,6 +8,7 @@ use crate::{
     rate_limit::{Budget, Budgets},
     signup::network_of,
     streams::OpenStreams,
+    tokens::Tokens,
 };
 use handoff_store::{Notifier, Store, StoreConfig, epochs::Epoch, listener};
 use sha2::{Digest, Sha256};
@@ -43,6 +44,7 @@ pub struct Relay {
     pub(crate) feed: Arc<Feed>,
     pub(crate) notifier: Arc<NotifierSlot>,
     pub(crate) keys: KeyCache,
+    pub(crate) tokens: Tokens,
     pub(crate) key_changes_seen: KeyChangesSeen,
     pub(crate) open_streams: OpenStreams,
     pub(crate) budgets: Arc<Budgets>,
@@ -106,6 +108,7 @@ impl Relay {
             feed: feed.clone(),
             notifier: Arc::new(NotifierSlot(Mutex::new(Some(notifier)))),
             keys: KeyCache::new(),
+            tokens: Tokens::new(),
             key_changes_seen: KeyChangesSeen::default(),
             open_streams: OpenStreams::default(),
             metrics: RelayMetrics::new(),
@@ -142,7 +145,7 @@ impl Relay {
         Ok(self.store.ping().await?)
     }
 
-    /// Counts a request against the caller's key.
+    /// Counts a request against the caller's key, that of a token too.
     pub async fn spend(&self, caller: &Caller) -> Spent {
         self.budgets.spend(Budget(caller.key.row.hash.0)).await
     }

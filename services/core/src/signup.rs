@@ -44,13 +44,14 @@ impl Relay {
 
     /// What the caller is, and what holds it back.
     pub fn me(&self, grant: &TeamGrant) -> Result<Me> {
-        let key = &grant.caller_for(Operation::ReadMe)?.key.row;
+        let caller = grant.caller_for(Operation::ReadMe)?;
+        let key = &caller.key.row;
         Ok(Me {
             team: key.team.clone(),
-            sender: key.sender.clone(),
+            sender: caller.sender().clone(),
             key: key.hash,
-            permissions: key.permissions.clone(),
-            expires_at: key.expires_at,
+            permissions: caller.permissions().clone(),
+            expires_at: caller.expires_at(),
             limits: Limits {
                 rate_limit_max: self.config.rate_limit_max,
                 rate_limit_window_ms: self.config.rate_limit_window.as_millis() as u64,

@@ -8,12 +8,16 @@ use crate::{
     Error, Relay, Result, StreamGrant,
     access::Caller,
     feed::{Subscription, ring::Frame, slot::Taken},
+    tokens::token_expired,
 };
 use bytes::Bytes;
 use handoff_protocol::{ChannelName, Cursor, ErrorCode, Id, Permissions, Timestamp, keys::KeyHash};
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
@@ -33,10 +37,13 @@ pub enum StreamStart {
     After(Cursor),
 }
 
-/// The streams that this replica holds open, by key.
+/// The streams that this replica holds open, by key; those of a token are its key's.
 #[derive(Default)]
 pub(crate) struct OpenStreams {
     keys: Mutex<HashMap<KeyHash, Arc<StreamsOfKey>>>,
+    /// Those of tokens, by when they end, each with a number of its own.
+    of_tokens: Mutex<BTreeMap<(Timestamp, u64), CancellationToken>>,
+    next_of_token: AtomicU64,
 }
 
 struct StreamsOfKey {
@@ -52,11 +59,20 @@ pub(crate) struct StreamSlot {
     relay: Arc<Relay>,
     hash: KeyHash,
     streams: Arc<StreamsOfKey>,
+    /// Where it is listed among the streams of tokens.
+    of_token: Option<(Timestamp, u64)>,
+    end: CancellationToken,
 }
 
 impl OpenStreams {
     fn keys(&self) -> MutexGuard<'_, HashMap<KeyHash, Arc<StreamsOfKey>>> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of_tokens(&self) -> MutexGuard<'_, BTreeMap<(Timestamp, u64), CancellationToken>> {
+        self.of_tokens
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends all streams of a key.
@@ -77,9 +93,16 @@ impl OpenStreams {
         }
     }
 
-    /// Ends the streams of keys that have expired.
+    /// Ends the streams of keys and tokens that have expired.
     pub(crate) fn end_expired(&self) {
         let now = Timestamp::now();
+        let mut of_tokens = self.of_tokens();
+        while let Some(first) = of_tokens.first_entry()
+            && first.key().0 <= now
+        {
+            first.remove().cancel();
+        }
+        drop(of_tokens);
         self.keys().retain(|_, streams| {
             let expired = streams.expires_at.is_some_and(|at| at <= now);
             if expired {
@@ -112,14 +135,28 @@ impl StreamsOfKey {
 }
 
 impl StreamSlot {
-    /// Cancelled when the key no longer is what it was.
+    /// Cancelled when the key no longer is what it was, or the token has expired.
     pub(crate) fn end(&self) -> CancellationToken {
-        self.streams.end.clone()
+        self.end.clone()
+    }
+
+    /// Why it ended, for one who waited.
+    pub(crate) fn ended(&self) -> Error {
+        match self.of_token {
+            Some((expires_at, _)) if expires_at <= Timestamp::now() => token_expired(),
+            _ => Error::new(
+                ErrorCode::InvalidApiKey,
+                "This API key was changed or revoked while it waited",
+            ),
+        }
     }
 }
 
 impl Drop for StreamSlot {
     fn drop(&mut self) {
+        if let Some(place) = &self.of_token {
+            self.relay.open_streams.of_tokens().remove(place);
+        }
         let mut keys = self.relay.open_streams.keys();
         let mut open = self.streams.open();
         *open = open.saturating_sub(1);
@@ -186,10 +223,7 @@ impl Relay {
         let slot = self.count_stream(caller, elsewhere)?;
         // Whoever was told of a change after this key was checked and before now found no stream
         // to end.
-        let stands = match self.keys.get(&key.hash) {
-            Some(stands) => Some(stands),
-            None => self.load_key(key.hash).await?,
-        };
+        let stands = self.find_key(key.hash).await?;
         let permissions = stands.map(|stands| stands.row.permissions.clone());
         self.open_streams
             .end_streams_unless(&key.hash, permissions.as_ref());
@@ -232,10 +266,22 @@ impl Relay {
             replaced.end.cancel();
         }
         drop(keys);
+        let (of_token, end) = match caller.token_expires_at() {
+            Some(expires_at) => {
+                let open = &self.open_streams;
+                let number = open.next_of_token.fetch_add(1, Ordering::Relaxed);
+                let end = streams.end.child_token();
+                open.of_tokens().insert((expires_at, number), end.clone());
+                (Some((expires_at, number)), end)
+            }
+            None => (None, streams.end.clone()),
+        };
         Ok(Arc::new(StreamSlot {
             relay: self.clone(),
             hash: key.hash,
             streams,
+            of_token,
+            end,
         }))
     }
 }

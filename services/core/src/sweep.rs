@@ -114,6 +114,12 @@ impl Relay {
                 () = self.stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
             }
+            if let Err(error) = self.refresh_signing_keys().await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "The signing keys can't be looked at"
+                );
+            }
             while !self.stop.is_cancelled() {
                 match self.store.clean().await {
                     Ok(true) => tokio::task::yield_now().await,

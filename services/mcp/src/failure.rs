@@ -114,6 +114,7 @@ fn hint(error: &ApiError, tool: &ToolSpec, channel: Option<&str>) -> Option<Stri
             "Tell your user: the key (RELAY_API_KEY, or the Authorization header) is missing, \
              mistyped or revoked."
         }
+        "TOKEN_EXPIRED" => "Tell your user: the token that you were given is past its time.",
         "CHANNEL_NOT_FOUND" => "list_channels shows which there are.",
         "INVALID_CHANNEL_NAME" => {
             "A name has 1 to 128 letters, digits, `.`, `_` or `-` and starts with a letter or \

@@ -39,6 +39,8 @@ error_codes! {
     MissingApiKey = "MISSING_API_KEY", 401;
     /// The key is unknown, malformed, expired or revoked.
     InvalidApiKey = "INVALID_API_KEY", 401;
+    /// The delegated token is past its time: its maker can make another one.
+    TokenExpired = "TOKEN_EXPIRED", 401;
     /// The key may not do this; recorded in the audit log.
     Forbidden = "FORBIDDEN", 403;
     /// No such route.
@@ -77,7 +79,7 @@ error_codes! {
     BodyTooLarge = "BODY_TOO_LARGE", 413;
     /// An unknown level or an impossible channel name in a map of permissions.
     InvalidPermissions = "INVALID_PERMISSIONS", 400;
-    /// `expires_at` is no RFC 3339 time in the future.
+    /// `expires_at` is no RFC 3339 time in the future, or `ttl_seconds` is out of range.
     InvalidExpiry = "INVALID_EXPIRY", 400;
     /// The team would be left without a key that has admin on `*`.
     LastAdmin = "LAST_ADMIN", 409;

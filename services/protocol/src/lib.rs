@@ -16,6 +16,7 @@ pub mod sse;
 pub mod statuses;
 pub mod teams;
 mod timestamp;
+pub mod tokens;
 mod traceparent;
 
 pub use errors::{ErrorBody, ErrorCode, Invalid};

@@ -32,6 +32,12 @@ pub struct Message {
     pub created_at: Timestamp,
     /// The span that it was posted in, where that trace is recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(
+        value_type = String,
+        required = false,
+        pattern = "^00-[0-9a-f]{32}-[0-9a-f]{16}-01$",
+        example = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    )]
     pub traceparent: Option<TraceParent>,
 }
 

@@ -127,6 +127,26 @@ impl Permissions {
             .filter(|channel| *channel != ANY_CHANNEL)
     }
 
+    /// The first entry that gives more than another map does, with its level. What the other map
+    /// holds more narrowly of a channel that this one doesn't name counts in [`Self::cut_to`] only.
+    pub fn entry_beyond(&self, other: &Self) -> Option<(&str, Level)> {
+        let beyond = |(channel, level): &(&String, &Level)| other.level(channel) < Some(**level);
+        let (channel, level) = self.0.iter().find(beyond)?;
+        Some((channel, *level))
+    }
+
+    /// What both maps grant.
+    pub fn cut_to(&self, other: &Self) -> Self {
+        // Whatever a name is granted, `"*"` in the result never grants more: where both maps have
+        // it, both have a level for every channel, and the lower one stands in the result.
+        let names = self.0.keys().chain(other.0.keys());
+        let both = names.filter_map(|name| {
+            let level = self.level(name)?.min(other.level(name)?);
+            Some((name.clone(), level))
+        });
+        Self(both.collect())
+    }
+
     /// Whether the key manages the team.
     pub fn is_team_admin(&self) -> bool {
         self.level_on_team() == Some(Level::Admin)
@@ -148,6 +168,46 @@ mod tests {
         assert_eq!(permissions.level("other"), Some(Level::Admin));
         assert!(permissions.is_team_admin());
         assert_eq!(parse("{}").unwrap().level("ops"), None);
+    }
+
+    #[test]
+    fn a_cut_grants_what_both_maps_grant() {
+        let maps = [
+            "{}",
+            r#"{"*":"read"}"#,
+            r#"{"*":"admin"}"#,
+            r#"{"a":"admin"}"#,
+            r#"{"*":"admin","a":"read"}"#,
+            r#"{"*":"write","a":"admin","b":"read"}"#,
+            r#"{"a":"read","b":"write","c":"admin"}"#,
+        ];
+        for (one, other) in maps.iter().flat_map(|one| maps.map(|other| (*one, other))) {
+            let (one, other) = (parse(one).unwrap(), parse(other).unwrap());
+            let cut = one.cut_to(&other);
+            for channel in ["a", "b", "c", "d", "*"] {
+                let both = one.level(channel).min(other.level(channel));
+                assert_eq!(cut.level(channel), both, "{one:?} {other:?} {channel}");
+            }
+            assert_eq!(cut, other.cut_to(&one));
+            assert_eq!(cut.entry_beyond(&one), None);
+        }
+    }
+
+    #[test]
+    fn an_entry_is_beyond_what_the_other_map_grants() {
+        let key = parse(r#"{"*":"write","ops":"read"}"#).unwrap();
+        for (asked, beyond) in [
+            ("{}", None),
+            (r#"{"*":"write"}"#, None),
+            (r#"{"dev":"write","ops":"read"}"#, None),
+            (r#"{"*":"admin"}"#, Some(("*", Level::Admin))),
+            (r#"{"ops":"write"}"#, Some(("ops", Level::Write))),
+        ] {
+            assert_eq!(parse(asked).unwrap().entry_beyond(&key), beyond, "{asked}");
+        }
+        let narrow = parse(r#"{"ops":"read"}"#).unwrap();
+        let asked = parse(r#"{"*":"read"}"#).unwrap();
+        assert_eq!(asked.entry_beyond(&narrow), Some(("*", Level::Read)));
     }
 
     #[test]

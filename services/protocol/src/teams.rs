@@ -69,9 +69,9 @@ pub struct SignedUp {
 pub struct Me {
     /// The caller's team.
     pub team: Team,
-    /// Whom the caller's key speaks for.
+    /// Whom the caller's key or token speaks for.
     pub sender: Name,
-    /// The hash that names the key.
+    /// The hash that names the key; of a token, the key that it was made with.
     pub key: KeyHash,
     /// What it may do.
     pub permissions: Permissions,

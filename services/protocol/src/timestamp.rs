@@ -26,6 +26,16 @@ impl Timestamp {
         self.0
     }
 
+    /// The moment that lies `seconds` seconds after the epoch.
+    pub fn from_seconds(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(1_000_000))
+    }
+
+    /// Whole seconds since the epoch, rounded down.
+    pub fn as_seconds(self) -> i64 {
+        self.0.div_euclid(1_000_000)
+    }
+
     /// This machine's clock.
     pub fn now() -> Self {
         Self::from(OffsetDateTime::now_utc())

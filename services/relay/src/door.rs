@@ -325,7 +325,7 @@ impl ApiRequest {
     }
 
     /// `METHOD /path` as sent, for the audit log.
-    fn action(&self) -> String {
+    pub(crate) fn action(&self) -> String {
         const ACTION_MAX: usize = 4_096;
         let mut action = format!("{} {}", self.parts.method, self.parts.uri.path());
         if action.len() > ACTION_MAX {

@@ -18,6 +18,6 @@ mod telemetry;
 
 pub use dev::{DevSettings, dev};
 pub use openapi::document as openapi_document;
-pub use operate::{begin_new_epoch, migrate};
+pub use operate::{begin_new_epoch, migrate, rotate_signing_key};
 pub use serve::serve;
-pub use settings::{DatabaseSettings, ServeSettings};
+pub use settings::{DatabaseSettings, RotateSettings, ServeSettings};

@@ -1,7 +1,7 @@
 //! The binary `handoff-relay`.
 
 use clap::{Parser, Subcommand};
-use handoff_relay::{DatabaseSettings, DevSettings, ServeSettings};
+use handoff_relay::{DatabaseSettings, DevSettings, RotateSettings, ServeSettings};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -32,6 +32,8 @@ enum Command {
     /// place (a volume's snapshot), and a service that shows no timeline (Aurora), it can't tell:
     /// run this after such a restore, best before replicas start.
     NewEpoch(DatabaseSettings),
+    /// Sign delegated tokens with a new key; those signed before stay good until they expire
+    RotateSigningKey(RotateSettings),
     /// Print the OpenAPI document of the HTTP API, for instance to generate a client
     Openapi,
 }
@@ -51,6 +53,9 @@ fn main() -> ExitCode {
                 Command::Migrate(settings) => handoff_relay::migrate(settings).await,
                 Command::NewEpoch(settings) => handoff_relay::begin_new_epoch(settings).await,
                 Command::Openapi => print_openapi(),
+                Command::RotateSigningKey(settings) => {
+                    handoff_relay::rotate_signing_key(settings).await
+                }
             }
         }),
         Err(error) => Err(error.into()),

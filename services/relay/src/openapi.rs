@@ -78,7 +78,7 @@ A request is checked in this order: route, key, rate limit, channel name in the 
 other parameters and the body, existence and quotas. A refused request changes nothing.";
 
 /// Tags, which are the modules of the handlers, with what they are about.
-const TAGS: [(&str, &str); 8] = [
+const TAGS: [(&str, &str); 9] = [
     ("teams", "Signup, and what the caller is"),
     ("channels", "Channels of the team"),
     ("messages", "Messages, threads, acks and unread"),
@@ -92,6 +92,7 @@ const TAGS: [(&str, &str); 8] = [
         "Shared status: entries by key, and their history",
     ),
     ("keys", "API keys and the audit log"),
+    ("tokens", "Tokens that delegate what a key may do"),
     ("service", "The relay itself"),
 ];
 
@@ -317,7 +318,7 @@ fn refusals(
         codes.extend([Code::RateLimited, Code::Unavailable, Code::Overloaded]);
     }
     if route.needs == Needs::Key {
-        codes.extend([Code::MissingApiKey, Code::InvalidApiKey]);
+        codes.extend([Code::MissingApiKey, Code::InvalidApiKey, Code::TokenExpired]);
     }
     for parameter in parameters {
         let in_path = parameter["in"] == "path";
@@ -386,7 +387,11 @@ fn refusal(codes: &[ErrorCode]) -> Value {
 const COMMON_RESPONSES: [(&str, &[ErrorCode], &[&str]); 5] = [
     (
         "Unauthorized",
-        &[ErrorCode::MissingApiKey, ErrorCode::InvalidApiKey],
+        &[
+            ErrorCode::MissingApiKey,
+            ErrorCode::InvalidApiKey,
+            ErrorCode::TokenExpired,
+        ],
         &["X-Request-Id"],
     ),
     (

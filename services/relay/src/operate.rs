@@ -1,7 +1,8 @@
 //! What an operator does to the database, beside the replicas.
 
-use crate::settings::DatabaseSettings;
+use crate::settings::{DatabaseSettings, RotateSettings};
 use anyhow::Context;
+use handoff_core::OldKeys;
 use handoff_store::{epochs, migrations};
 
 /// Applies the migrations that are missing.
@@ -32,5 +33,22 @@ pub async fn begin_new_epoch(settings: DatabaseSettings) -> anyhow::Result<()> {
     let epoch = epochs::begin_new(&settings.url()?).await;
     let epoch = epoch.context("no new epoch was begun")?;
     println!("Epoch {epoch} has begun");
+    Ok(())
+}
+
+/// Makes a new key that signs delegated tokens.
+///
+/// # Errors
+/// When no database is set, it can't be reached, or its schema is too old.
+pub async fn rotate_signing_key(settings: RotateSettings) -> anyhow::Result<()> {
+    let old = if settings.drop_old {
+        OldKeys::Drop
+    } else {
+        OldKeys::Retire
+    };
+    let kid = handoff_core::rotate_signing_key(&settings.database.url()?, old)
+        .await
+        .context("the signing key can't be rotated")?;
+    println!("Tokens are signed with the new key {kid}");
     Ok(())
 }

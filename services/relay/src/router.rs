@@ -3,7 +3,9 @@
 use crate::{
     door::{self, ApiRequest, App, Needs},
     error::refusal,
-    handlers::{agents, channels, inbox, keys, messages, service, statuses, streams, teams},
+    handlers::{
+        agents, channels, inbox, keys, messages, service, statuses, streams, teams, tokens,
+    },
     openapi::{self, described_route},
     telemetry::{metrics::RouteMetrics, traces::RequestTrace},
 };
@@ -102,6 +104,7 @@ pub fn routes() -> Vec<Route> {
             Key,
             keys::set_key_permissions,
         ),
+        described_route!(post.clone(), "/api/tokens", Key, tokens::create_token),
         described_route!(get.clone(), "/api/audit", Key, keys::list_audit),
         described_route!(post.clone(), CHANNELS, Key, channels::create_channel),
         described_route!(get.clone(), CHANNELS, Key, channels::list_channels),

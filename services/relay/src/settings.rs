@@ -189,6 +189,17 @@ pub struct DatabaseSettings {
     database_url: Option<String>,
 }
 
+/// Settings of `rotate-signing-key`.
+#[derive(Args, Clone, Debug)]
+pub struct RotateSettings {
+    #[command(flatten)]
+    pub(crate) database: DatabaseSettings,
+    /// The keys before it have leaked: drop them, and with them all tokens. Replicas refuse these
+    /// within a minute
+    #[arg(long)]
+    pub(crate) drop_old: bool,
+}
+
 /// A replica's settings, all of them legal.
 pub(crate) struct Serve {
     pub(crate) address: SocketAddr,

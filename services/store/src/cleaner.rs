@@ -83,6 +83,7 @@ impl Store {
             })
             .await?;
         self.forget_dead_replicas().await?;
+        self.forget_retired_signing_keys().await?;
         Ok(more)
     }
 

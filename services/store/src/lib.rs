@@ -29,6 +29,7 @@ pub mod migrations;
 mod notifier;
 pub mod rate_limits;
 pub mod replicas;
+pub mod signing_keys;
 pub mod slots;
 pub mod statements;
 pub mod statuses;

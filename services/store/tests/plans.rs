@@ -294,6 +294,7 @@ async fn every_unique_constraint_of_a_teams_data_begins_with_the_team() {
         "teams",
         "api_keys",
         "key_changes",
+        "signing_keys",
         "replicas",
         "replica_streams",
         "rate_limits",

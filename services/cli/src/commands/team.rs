@@ -1,11 +1,14 @@
 //! Who one is, and the team's keys.
 
 use crate::{
-    args::{KeysCommand, Level, Signup},
+    args::{KeysCommand, Level, Signup, TokenCommand},
     output::{BOLD, GOOD, Output, name, table, time},
     settings::Settings,
 };
-use handoff_client::{Client, types::Permissions};
+use handoff_client::{
+    Client,
+    types::{NewToken, Permissions},
+};
 use serde_json::json;
 
 /// `signup`
@@ -113,6 +116,35 @@ pub(crate) async fn keys(
             })
         }
     }
+}
+
+/// `token …`
+pub(crate) async fn token(
+    client: &Client,
+    command: TokenCommand,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let TokenCommand::Create {
+        suffix,
+        permissions,
+        ttl,
+    } = command;
+    let created = client
+        .create_token(&NewToken {
+            permissions: (!permissions.is_empty()).then(|| map(permissions)),
+            sender_suffix: suffix,
+            ttl_seconds: ttl,
+        })
+        .await?;
+    // Alone on its line: scripts take it as it is.
+    output.show(&created, |created| vec![created.token.clone()])?;
+    output.remark(format!(
+        "It speaks for {}, may {}, and is good until {} UTC.",
+        name(&created.sender),
+        name(&permissions_in_words(&created.permissions)),
+        time(&created.expires_at)
+    ));
+    Ok(())
 }
 
 fn map(permissions: Vec<(String, Level)>) -> Permissions {

@@ -8,6 +8,7 @@ fn refusals_have_exit_codes_that_a_script_can_tell_apart() {
     for (status, code, exit_code) in [
         (400, "INVALID_CHANNEL_NAME", 2),
         (401, "INVALID_API_KEY", 3),
+        (401, "TOKEN_EXPIRED", 3),
         (403, "FORBIDDEN", 3),
         (404, "CHANNEL_NOT_FOUND", 4),
         (409, "LAST_ADMIN", 1),
@@ -155,5 +156,35 @@ fn permissions_go_as_a_map() {
     assert_eq!(
         posted(&relay)["permissions"],
         json!({"*": "read", "build": "write"})
+    );
+}
+
+#[test]
+fn a_token_is_alone_on_its_line() {
+    let relay = StandIn::new(|_| {
+        Some((
+            201,
+            json!({"token": "a.b.c", "sender": "bob/tests", "permissions": {"ci": "write"},
+                "expires_at": "2026-01-01T12:00:00.000000Z"}),
+        ))
+    });
+    let home = Home::at(&relay);
+    assert_eq!(home.run(&["token", "create"]).ok(), "a.b.c\n");
+    assert_eq!(posted(&relay), json!({}));
+    assert_eq!(relay.asked()[0].line, "POST /api/tokens");
+    let create = [
+        "token", "create", "--suffix", "tests", "--may", "ci=write", "--ttl", "900",
+    ];
+    let ran = home.run(&create);
+    for told in ["bob/tests", "write ci", "2026-01-01 12:00:00"] {
+        assert!(ran.err.contains(told), "{ran:?}");
+    }
+    assert_eq!(
+        posted(&relay),
+        json!({"sender_suffix": "tests", "permissions": {"ci": "write"}, "ttl_seconds": 900})
+    );
+    assert_eq!(
+        home.run(&["token", "create", "--json"]).json()["token"],
+        "a.b.c"
     );
 }

@@ -9,3 +9,4 @@ pub(crate) mod service;
 pub(crate) mod statuses;
 pub(crate) mod streams;
 pub(crate) mod teams;
+pub(crate) mod tokens;
