@@ -131,7 +131,7 @@ async fn schemathesis_finds_nothing() {
     schemathesis
         .arg("--config-file")
         .arg(folder().join("schemathesis.toml"))
-        .args(["--no-color", "run", "--max-examples", "10"])
+        .args(["--no-color", "run", "--max-examples", "5"])
         .args([
             "--header",
             &format!("Authorization: Bearer {}", relay.admin().key()),
