@@ -2,6 +2,7 @@
 
 import tempfile
 import unittest
+from functools import cache
 
 import helm_python as helm
 import kubernetes_validate
@@ -11,6 +12,9 @@ from chart import CASES, CUSTOM, FOLDER, find, load, rendered
 
 #: The oldest that Chart.yaml allows, and the newest known.
 VERSIONS = ("1.30.0", "1.37.0")
+
+# It reads megabytes of definitions for each object; once for each version will do.
+kubernetes_validate.utils.schema_contents = cache(kubernetes_validate.utils.schema_contents)
 
 
 class Schemas(unittest.TestCase):
@@ -79,6 +83,8 @@ class Helm(unittest.TestCase):
                     text = cluster.install(str(FOLDER), "handoff", values, dry_run="client")["notes"]
                     self.assertRegex(text, r"curl -s https?://[^/\s]+/api/signup ")
                     self.assertRegex(text, r"Postgres has to bear \d+ connections")
+                    closed = values.get("settings", {}).get("HANDOFF_SIGNUPS_PER_HOUR") == 0
+                    self.assertEqual("so nobody can" in text, closed)
 
 
 if __name__ == "__main__":

@@ -197,7 +197,10 @@ class Upgrades(unittest.TestCase):
             self.assertEqual(selector, {"matchLabels": want})
 
     def test_values_of_earlier_versions(self):
-        """`helm upgrade --reuse-values` renders new templates with an earlier version's values.yaml."""
+        """`helm upgrade --reuse-values` renders new templates with an earlier version's values.yaml.
+
+        Of each version that is published, `previous/` keeps that file.
+        """
         earlier = sorted((Path(__file__).parent / "previous").glob("*.yaml"))
         self.assertTrue(earlier)
         for values in earlier:
@@ -207,7 +210,8 @@ class Upgrades(unittest.TestCase):
                 shutil.copy(values, copied / "values.yaml")
                 for case in (PLAIN, CLUSTER, POOLED, *map(example, ("laptop", "company", "hosted"))):
                     with self.subTest(values.stem):
-                        self.assertTrue(find(render(case, upgrade=True, folder=copied), "Deployment", "handoff"))
+                        objects = render(case, upgrade=True, folder=copied)
+                        self.assertTrue(find(objects, "Deployment", "handoff"))
 
     def test_large_numbers_stay_as_they_are(self):
         objects = render(merged(PLAIN, nested("settings.RATE_LIMIT_MAX", 1_000_000_000)))
