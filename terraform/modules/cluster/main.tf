@@ -9,6 +9,8 @@ locals {
 }
 
 resource "aws_kms_key" "this" {
+  # checkov:skip=CKV2_AWS_64:AWS' default policy is what is wanted: the account decides, by IAM
+
   description             = "${var.name}: Kubernetes secrets"
   enable_key_rotation     = true
   deletion_window_in_days = 30
@@ -20,6 +22,8 @@ resource "aws_kms_alias" "this" {
 }
 
 resource "aws_cloudwatch_log_group" "control_plane" {
+  # checkov:skip=CKV_AWS_338:each environment says how long its logs are kept
+
   name              = "/aws/eks/${var.name}/cluster"
   retention_in_days = var.log_retention_days
   kms_key_id        = var.log_kms_key_arn
@@ -73,6 +77,8 @@ resource "aws_iam_role_policy_attachment" "node" {
 }
 
 resource "aws_eks_cluster" "this" {
+  # checkov:skip=CKV_AWS_38:the Internet is refused by the validation of public_access_cidrs
+
   name     = var.name
   version  = var.kubernetes_version
   role_arn = aws_iam_role.cluster.arn

@@ -2,6 +2,8 @@
 # ones for the cluster, and ones for the database, from which no route leads out.
 
 data "aws_availability_zones" "this" {
+  # checkov:skip=CKV_AWS_394:only the first zones by name are used
+
   state = "available"
 
   # Local zones have no RDS.
@@ -166,6 +168,8 @@ resource "aws_vpc_endpoint" "s3" {
 }
 
 resource "aws_cloudwatch_log_group" "flow" {
+  # checkov:skip=CKV_AWS_338:each environment says how long its logs are kept
+
   name              = "/handoff/${var.name}/flow"
   retention_in_days = var.log_retention_days
   kms_key_id        = var.log_kms_key_arn

@@ -13,9 +13,10 @@ locals {
   # The load balancer goes on sending requests until it has heard that a pod is going.
   pre_stop_seconds = 20
 
-  # README: a replica uses pool + lanes + 6. During an upgrade one replica is there twice.
+  # A replica uses pool + lanes + 6. During an upgrade one more is there, and one that is stopping;
+  # the chart counts the same.
   connections_per_replica = var.pool_size + var.lanes + 6
-  connections             = (var.replicas.max + 1) * local.connections_per_replica
+  connections             = (var.replicas.max + 2) * local.connections_per_replica
 
   tls = var.database_ca == null ? "sslmode=require" : "sslmode=verify-full&sslrootcert=/etc/handoff/database-ca/ca.crt"
 
@@ -165,8 +166,8 @@ resource "helm_release" "relay" {
 
   lifecycle {
     precondition {
-      condition     = local.connections + 10 <= var.database.max_connections
-      error_message = "${var.replicas.max} replicas and one more during an upgrade use ${local.connections} connections, and 10 are kept for people and migrations; the database accepts ${var.database.max_connections}."
+      condition     = local.connections + 20 <= var.database.max_connections
+      error_message = "${var.replicas.max} replicas, and two more during an upgrade, use ${local.connections} connections, and 20 are kept for people and migrations; the database accepts ${var.database.max_connections}."
     }
   }
 
