@@ -1,0 +1,17 @@
+terraform {
+  required_version = ">= 1.11"
+
+  # The rest is in backend.hcl: terraform init -backend-config=backend.hcl
+  backend "s3" {}
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 6.25"
+    }
+    helm = {
+      source  = "hashicorp/helm"
+      version = "~> 3.1"
+    }
+  }
+}

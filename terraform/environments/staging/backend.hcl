@@ -1,0 +1,6 @@
+# The bucket is made by terraform/bootstrap; put its name here.
+bucket       = "handoff-terraform-ACCOUNT_ID"
+key          = "staging/terraform.tfstate"
+region       = "eu-central-1"
+encrypt      = true
+use_lockfile = true
