@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use handoff_relay::{DatabaseSettings, DevSettings, RotateSettings, ServeSettings};
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -94,7 +94,16 @@ fn start_logging(quiet: bool) {
     } else {
         "info,rmcp=error,opentelemetry=warn"
     };
-    let filter = EnvFilter::try_from_env("RUST_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let mut filter =
+        EnvFilter::try_from_env("RUST_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    // Beyond this these libraries log what they carry: messages and keys. Nobody can ask for it.
+    for cap in ["tokio_postgres=info", "rmcp=warn", "hyper=debug", "rustls=debug"] {
+        if filter.max_level_hint() > Some(LevelFilter::INFO)
+            && let Ok(cap) = cap.parse()
+        {
+            filter = filter.add_directive(cap);
+        }
+    }
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
