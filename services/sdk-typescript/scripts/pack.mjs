@@ -25,6 +25,8 @@ const sdk = dirname(dirname(fileURLToPath(import.meta.url)));
 const project = resolve(sdk, "../..");
 const targets = JSON.parse(readFileSync(join(sdk, "npm/targets.json"), "utf8"));
 const host = `${process.platform}-${process.arch}`;
+/** What package.json says to those who work on the SDK, not to those who use it. */
+const DEVELOPMENT = new Set(["private", "scripts", "devDependencies", "overrides"]);
 
 const HELP = `Makes the npm packages of Handoff's SDK.
 
@@ -190,12 +192,12 @@ function packSdk(manifest, staging) {
   }
   copyFileSync(join(project, "LICENSE"), join(folder, "LICENSE"));
 
-  // What is for development stays out, what is for users comes in: the platforms' packages are not
-  // in package.json, since `npm ci` could not install there what is not published yet.
-  const { private: _, scripts: __, devDependencies: ___, ...published } = manifest;
+  // The platforms' packages are not in package.json itself: `npm ci` could not install there what
+  // is not published yet.
   const platforms = Object.keys(targets).map((name) => [`@handoff-sdk/${name}`, manifest.version]);
+  const published = Object.entries(manifest).filter(([field]) => !DEVELOPMENT.has(field));
   writeManifest(folder, {
-    ...published,
+    ...Object.fromEntries(published),
     optionalDependencies: Object.fromEntries(platforms),
     publishConfig: { access: "public" },
   });
