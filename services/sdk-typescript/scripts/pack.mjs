@@ -10,6 +10,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -74,8 +75,11 @@ function main() {
     if (!options["without-sdk"]) packed.push(packSdk(manifest, staging));
     mkdirSync(options.out, { recursive: true });
     for (const { tarball, says } of packed) {
+      // Under its name only when it is whole.
       const destination = join(options.out, basename(tarball));
-      copyFileSync(tarball, destination);
+      const partial = `${destination}.${process.pid}`;
+      copyFileSync(tarball, partial);
+      renameSync(partial, destination);
       const kilobytes = (statSync(destination).size / 1000).toFixed(1);
       console.log(`${destination}  ${kilobytes} kB  ${says}`);
     }
@@ -187,7 +191,7 @@ function packSdk(manifest, staging) {
   mkdirSync(folder);
   // Built outside of the working copy, whose own build may be in use.
   npm(["run", "build", "--", "--out-dir", join(folder, "dist")], sdk);
-  for (const path of ["bin", "README.md"]) {
+  for (const path of ["bin", "examples", "README.md"]) {
     cpSync(join(sdk, path), join(folder, path), { recursive: true });
   }
   copyFileSync(join(project, "LICENSE"), join(folder, "LICENSE"));
