@@ -1,2 +1,7 @@
 //! The TypeScript SDK as its users meet it: on every run-time it is made for, against real relays.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "../mcp/client.rs"]
+#[allow(dead_code, reason = "made for the MCP tests, which use all of it")]
+mod mcp_client;
+mod packaging;
