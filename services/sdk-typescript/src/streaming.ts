@@ -27,7 +27,7 @@ export interface StreamOptions {
 /** What a stream comes upon. */
 export type Happening =
   /** A connection was opened; what is posted from now on comes. Nothing comes before the first one. */
-  | { type: "open" }
+  | { type: "open"; cursor: string | undefined }
   | { type: "message"; message: Message }
   /** Everything up to this ID has come. */
   | { type: "cursor"; id: string };
@@ -119,14 +119,13 @@ export class MessageStream implements AsyncIterable<Message> {
     try {
       for (let step = await this.#begin(); step.done !== true; step = await this.#happenings.next()) {
         const happening = step.value;
-        if (happening.type === "message") {
-          const { message } = happening;
-          this.#cursor = message.id;
-          if (this.#mention !== undefined && message.mention !== this.#mention) continue;
-        } else if (happening.type === "cursor") {
-          this.#cursor = happening.id;
-        } else {
-          this.#connected = true;
+        this.#note(happening);
+        if (
+          happening.type === "message" &&
+          this.#mention !== undefined &&
+          happening.message.mention !== this.#mention
+        ) {
+          continue;
         }
         yield happening;
       }
@@ -137,8 +136,26 @@ export class MessageStream implements AsyncIterable<Message> {
 
   /** The first happening, which is the opening: asked for by whoever comes first. */
   #begin(): Promise<IteratorResult<Happening, void>> {
-    this.#first ??= this.#happenings.next();
+    this.#first ??= this.#happenings.next().then((step) => {
+      if (step.done !== true) this.#note(step.value);
+      return step;
+    });
     return this.#first;
+  }
+
+  #note(happening: Happening): void {
+    switch (happening.type) {
+      case "open":
+        this.#connected = true;
+        this.#cursor = happening.cursor;
+        break;
+      case "message":
+        this.#cursor = happening.message.id;
+        break;
+      case "cursor":
+        this.#cursor = happening.id;
+        break;
+    }
   }
 }
 
@@ -171,8 +188,7 @@ async function* happenings(
         const [first] = early;
         if (first?.id !== undefined && first.data === undefined) position = first.id;
       }
-      yield { type: "open" };
-      if (position !== undefined) yield { type: "cursor", id: position };
+      yield { type: "open", cursor: position };
       for (let blocks: Block[] | undefined = early; ; blocks = await bytes.next()) {
         if (blocks === undefined) break;
         for (const { id: blockId, event, data } of blocks) {

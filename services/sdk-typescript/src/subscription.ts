@@ -94,10 +94,10 @@ export class Subscription {
             this.#emit("message", happening.message);
             break;
           case "cursor":
-            this.#cursor = happening.id;
-            this.#emit("cursor", happening.id);
+            this.#reach(happening.id);
             break;
           case "open":
+            if (happening.cursor !== undefined) this.#reach(happening.cursor);
             break;
         }
       }
@@ -106,6 +106,12 @@ export class Subscription {
     } finally {
       this.#end(stream);
     }
+  }
+
+  #reach(cursor: string): void {
+    if (cursor === this.#cursor) return;
+    this.#cursor = cursor;
+    this.#emit("cursor", cursor);
   }
 
   #end(stream: MessageStream | undefined): void {
