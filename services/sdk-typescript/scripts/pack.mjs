@@ -191,7 +191,7 @@ function packSdk(manifest, staging) {
   mkdirSync(folder);
   // Built outside of the working copy, whose own build may be in use.
   npm(["run", "build", "--", "--out-dir", join(folder, "dist")], sdk);
-  for (const path of ["bin", "examples", "README.md"]) {
+  for (const path of ["bin", "README.md"]) {
     cpSync(join(sdk, path), join(folder, path), { recursive: true });
   }
   copyFileSync(join(project, "LICENSE"), join(folder, "LICENSE"));

@@ -1,4 +1,4 @@
-//! The examples, from the package, in a project with nothing else in it.
+//! The examples, each in a project with nothing but the package in it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,16 +7,12 @@ use harness::{Agent, TestRelay};
 use serde_json::json;
 use tokio::process::Command;
 
-use super::project::{Project, succeed};
+use super::project::{Project, sdk, succeed};
 
-/// Takes an example out of the package, as somebody would who tries it.
+/// Puts an example into a project, as somebody would who tries it.
 fn example(project: &Project, name: &str) -> PathBuf {
-    let packed = project
-        .path()
-        .join("node_modules/handoff-sdk/examples")
-        .join(name);
     let copy = project.path().join(name);
-    fs::copy(&packed, &copy).unwrap_or_else(|error| panic!("{}: {error}", packed.display()));
+    fs::copy(sdk().join("examples").join(name), &copy).unwrap();
     copy
 }
 
