@@ -70,7 +70,8 @@ Installing again may help: npm install --include=optional handoff-sdk@${manifest
 const given = process.argv.slice(2);
 const path = findBinary();
 // Not handed on: were it to name this launcher, they would start each other for ever.
-const { HANDOFF_BINARY: _, ...env } = process.env;
+const env = { ...process.env };
+delete env.HANDOFF_BINARY;
 const child = spawn(path, given.length > 0 ? given : ["mcp"], { stdio: "inherit", env });
 
 // The child decides what a signal means; this process only waits for it. One that came from a

@@ -25,7 +25,8 @@ const { id } = await writer.post("secrets", "The staging password is in the vaul
 await writer.setStatus("secrets", "vault", "sealed");
 
 const { parent: read } = await reader.thread("secrets", id);
-console.log(`with the key:    ${read.content} (${String(read.encryption)})`);
+const how = read.encryption === "encrypted" ? "encrypted" : "in the clear";
+console.log(`with the key:    ${read.content} (${how})`);
 
 const { parent: seen } = await stranger.thread("secrets", id);
 console.log(`without the key: ${seen.content.slice(0, 24)}...`);

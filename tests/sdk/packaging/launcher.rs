@@ -4,11 +4,13 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use harness::{TestRelay, eventually, within};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::time::timeout;
 
 use super::project::{Project, VERSION, finish, platform, succeed};
 use crate::mcp_client::handoff_binary;
@@ -71,18 +73,16 @@ async fn signals_pass_through() {
             .unwrap();
         let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
         // Until it shows what is said, it may not follow yet.
-        let shown = eventually("a message is shown", || {
-            let next = lines.next_line();
-            let admin = admin.clone();
-            async move {
+        let shown = within("a message is shown", async {
+            loop {
                 admin.say("build", "hello").await;
-                tokio::time::timeout(std::time::Duration::from_millis(500), next)
-                    .await
-                    .ok()
+                if let Ok(line) = timeout(Duration::from_millis(500), lines.next_line()).await {
+                    break line.unwrap();
+                }
             }
         })
         .await;
-        assert!(shown.unwrap().unwrap().contains("hello"));
+        assert!(shown.unwrap().contains("hello"));
         assert_eq!(project.running().len(), 1);
 
         let process = Pid::from_raw(tail.id().unwrap().try_into().unwrap());

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::project::{VERSION, pack, packages, platform, sdk, unpacked};
+use super::project::{VERSION, pack, packages, platform, program, sdk, succeed, unpacked};
 use crate::mcp_client::handoff_binary;
 
 /// What the SDK may weigh when it is packed, without the program.
@@ -56,6 +56,18 @@ async fn the_sdk_is_small_and_names_its_platforms() {
         assert!(manifest[field].is_null(), "{field}: {manifest}");
     }
     assert!(unpacked(packed, "LICENSE").await.contains("Apache License"));
+}
+
+#[tokio::test]
+async fn what_package_checkers_look_for_is_there() {
+    let packed = &packages().await.sdk;
+    let home = tempfile::tempdir().unwrap();
+    for checker in ["publint/src/cli.js", "@arethetypeswrong/cli/dist/index.js"] {
+        let mut node = program("bin/node", home.path());
+        node.arg(sdk().join("node_modules").join(checker))
+            .arg(packed);
+        succeed(&mut node).await;
+    }
 }
 
 #[tokio::test]
@@ -176,7 +188,7 @@ fn mach_o(cpu: u32) -> Vec<u8> {
 }
 
 /// The first bytes of a program for Windows.
-fn pe(machine: u16) -> Vec<u8> {
+pub(super) fn pe(machine: u16) -> Vec<u8> {
     let mut header = vec![0; 0x80];
     header[..2].copy_from_slice(b"MZ");
     header[0x3c] = 0x40;

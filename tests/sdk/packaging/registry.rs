@@ -1,12 +1,15 @@
 //! `npx -y handoff-sdk` from a registry, in an empty folder: what users do.
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use harness::{TestRelay, within};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::project::{Project, VERSION, packages, platform, succeed};
+use super::pack::pe;
+use super::project::{Project, VERSION, pack, packages, platform, succeed};
 use crate::mcp_client::{Language, McpClient};
 
 /// Serves the tarballs of a folder as npm's registry does, and prints what it was asked for.
@@ -17,10 +20,11 @@ async fn npx_fetches_the_program_of_this_platform_alone() {
     let relay = TestRelay::new().await;
     let packages = packages().await;
     let project = Project::empty();
+    let foreign = foreign_package(&project).await;
     let mut registry = project
         .program("bin/node")
         .arg(REGISTRY)
-        .args([&packages.sdk, &packages.platform])
+        .args([&packages.sdk, &packages.platform, &foreign])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .kill_on_drop(true)
@@ -55,15 +59,38 @@ async fn npx_fetches_the_program_of_this_platform_alone() {
     while let Some(line) = requests.next_line().await.unwrap() {
         asked.push(line);
     }
-    let tarballs: Vec<&String> = asked.iter().filter(|path| path.ends_with(".tgz")).collect();
-    assert_eq!(tarballs.len(), 2, "{asked:?}");
-    assert!(
-        tarballs.iter().any(|path| path.contains(&platform())),
+    let mut fetched: Vec<&str> = asked
+        .iter()
+        .filter_map(|path| path.strip_prefix('/')?.strip_suffix(".tgz"))
+        .collect();
+    fetched.sort_unstable();
+    // The others were looked for, found or not, and left alone.
+    let own = format!("handoff-sdk-{}-{VERSION}", platform());
+    assert_eq!(
+        fetched,
+        [format!("handoff-sdk-{VERSION}"), own],
         "{asked:?}"
     );
-    let others: Vec<Value> = asked.iter().map(|path| json!(path)).collect();
-    assert!(
-        others.len() > 2,
-        "the other platforms' packages were looked for: {others:?}"
-    );
+    for package in ["/@handoff-sdk/win32-x64", "/@handoff-sdk/darwin-x64"] {
+        assert!(asked.iter().any(|path| path == package), "{asked:?}");
+    }
+}
+
+/// The package of a platform that this machine is not.
+async fn foreign_package(project: &Project) -> PathBuf {
+    let binary = project.path().join("program");
+    fs::write(&binary, pe(0x8664)).unwrap();
+    let out = project.path().join("packages");
+    let packed = pack(&[
+        "--binary",
+        binary.to_str().unwrap(),
+        "--target",
+        "win32-x64",
+        "--without-sdk",
+        "--out",
+        out.to_str().unwrap(),
+    ])
+    .await;
+    assert!(packed.status.success(), "{packed:?}");
+    out.join(format!("handoff-sdk-win32-x64-{VERSION}.tgz"))
 }
