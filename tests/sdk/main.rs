@@ -1,2 +1,7 @@
-//! The TypeScript SDK as its users meet it: on every run-time it is made for, against real relays.
+//! The TypeScript SDK as its users meet it: on every run-time that it is made for, against real relays.
+//! The tests themselves are TypeScript, in `services/sdk-typescript/tests`; each file is a test here.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod browser;
+mod node;
+mod runtimes;
