@@ -7,7 +7,5 @@ export default defineConfig({
   clean: true,
   target: "es2022",
   platform: "neutral",
-  // Names stay: they stand in the stacks of errors.
-  minifySyntax: true,
-  minifyWhitespace: true,
+  minify: true,
 });

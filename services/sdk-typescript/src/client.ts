@@ -43,10 +43,10 @@ export interface HandoffOptions {
   /** A key or a token; or what gives one for each request, for tokens that expire. */
   apiKey: KeySource;
   /**
-   * Encrypts what is sent and decrypts what is read. Several keys, separated by commas: the first
-   * writes, all read.
+   * Encrypts what is sent and decrypts what is read. Several keys, separated by commas or as a list: the
+   * first writes, all read.
    */
-  encryptionKey?: string | undefined;
+  encryptionKey?: string | readonly string[] | undefined;
   /** Which envelope is written: 1, which every client reads, by default; 2 is bound to its place. */
   encryptionVersion?: EncryptionVersion | undefined;
   /** How long an answer may take, in milliseconds; 30,000 by default. */
@@ -201,8 +201,12 @@ export class Handoff {
     }
     this.#http = http(options, options.apiKey);
     this.#streamTimeout = options.streamTimeout ?? 60_000;
-    if (options.encryptionKey !== undefined && options.encryptionKey !== "") {
-      this.#keyring = new Keyring(options.encryptionKey, options.encryptionVersion);
+    const { encryptionKey, encryptionVersion } = options;
+    if (typeof encryptionKey === "string") {
+      // An empty one is none: so it comes from an environment in which it is not set.
+      if (encryptionKey !== "") this.#keyring = Keyring.parse(encryptionKey, encryptionVersion);
+    } else if (encryptionKey !== undefined) {
+      this.#keyring = new Keyring(encryptionKey, encryptionVersion);
     }
   }
 

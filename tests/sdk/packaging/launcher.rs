@@ -63,7 +63,7 @@ async fn signals_pass_through() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         let mut tail = project
             .launcher()
-            .args(["tail", "build"])
+            .args(["--json", "tail", "build"])
             .env("RELAY_API_URL", relay.replica(0).url())
             .env("RELAY_API_KEY", admin.key())
             .stdin(Stdio::null())

@@ -24,11 +24,21 @@ export class Keyring {
   readonly #secrets: readonly [string, ...string[]];
   #keys: Promise<readonly [SecretKey, ...SecretKey[]]> | undefined;
 
+  /** A keyring that writes with the first secret and reads with all. */
+  constructor(secrets: readonly string[], version: EncryptionVersion = 1) {
+    const [writing, ...reading] = secrets;
+    if (writing === undefined || secrets.includes("")) {
+      throw new EncryptionError("The encryption key has an empty key in it");
+    }
+    this.#secrets = [writing, ...reading];
+    this.version = version;
+  }
+
   /**
    * Reads secrets separated by commas, the first of which writes. `v2:` before the first opts into
-   * writing version 2, unless a version is given.
+   * writing version 2, unless a version is given. A secret with a comma in it can't be said this way.
    */
-  constructor(text: string, version?: EncryptionVersion) {
+  static parse(text: string, version?: EncryptionVersion): Keyring {
     const secrets = text.split(",").map((secret) => {
       if (secret !== secret.trim()) {
         throw new EncryptionError(
@@ -36,14 +46,9 @@ export class Keyring {
         );
       }
       // Once a newer secret is put before it, the prefix stays where it was and says nothing.
-      const bare = secret.startsWith("v2:") ? secret.slice("v2:".length) : secret;
-      if (bare === "") throw new EncryptionError("The encryption key has an empty key in it");
-      return bare;
+      return secret.startsWith("v2:") ? secret.slice("v2:".length) : secret;
     });
-    const [writing, ...reading] = secrets;
-    if (writing === undefined) throw new EncryptionError("The encryption key is empty");
-    this.#secrets = [writing, ...reading];
-    this.version = version ?? (text.startsWith("v2:") ? 2 : 1);
+    return new Keyring(secrets, version ?? (text.startsWith("v2:") ? 2 : 1));
   }
 
   /** Whether it must know the team to encrypt. */
