@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use harness::{TestRelay, eventually, within};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::time::timeout;
@@ -55,6 +55,15 @@ async fn arguments_and_exit_codes_pass_through() {
     assert_eq!(finished.stdout, "");
 }
 
+/// Processes that end with this: a launcher that is killed can't hand that on.
+struct Group(Pid);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        killpg(self.0, Signal::SIGKILL).ok();
+    }
+}
+
 #[tokio::test]
 async fn signals_pass_through() {
     let relay = TestRelay::new().await;
@@ -68,9 +77,11 @@ async fn signals_pass_through() {
             .env("RELAY_API_KEY", admin.key())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .kill_on_drop(true)
+            .process_group(0)
             .spawn()
             .unwrap();
+        let process = Pid::from_raw(tail.id().unwrap().try_into().unwrap());
+        let _group = Group(process);
         let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
         // Until it shows what is said, it may not follow yet.
         let shown = within("a message is shown", async {
@@ -85,7 +96,6 @@ async fn signals_pass_through() {
         assert!(shown.unwrap().contains("hello"));
         assert_eq!(project.running().len(), 1);
 
-        let process = Pid::from_raw(tail.id().unwrap().try_into().unwrap());
         kill(process, signal).unwrap();
         let status = within("it ends", tail.wait()).await.unwrap();
         assert_eq!(status.signal(), Some(signal as i32), "as the program ended");

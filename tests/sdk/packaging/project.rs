@@ -92,14 +92,12 @@ pub(super) fn program(name: &str, home: &Path) -> Command {
     command
 }
 
-/// `npm run pack` with these arguments.
+/// The packing script with these arguments.
 pub(super) async fn pack(arguments: &[&str]) -> Finished {
     let home = tempfile::tempdir().unwrap();
-    let mut npm = program("bin/npm", home.path());
-    npm.args(["run", "--silent", "pack", "--"])
-        .args(arguments)
-        .current_dir(sdk());
-    finish(&mut npm).await
+    let mut node = program("bin/node", home.path());
+    node.arg(sdk().join("scripts/pack.mjs")).args(arguments);
+    finish(&mut node).await
 }
 
 /// The tarballs of this machine.
@@ -115,9 +113,12 @@ pub(super) async fn packages() -> &'static Packages {
         .get_or_init(|| async {
             let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sdk-packages");
             let binary = crate::mcp_client::handoff_binary();
-            let arguments = ["--binary", &binary, "--out", out.to_str().unwrap()];
-            let packed = pack(&arguments).await;
-            assert!(packed.status.success(), "{packed:?}");
+            let home = tempfile::tempdir().unwrap();
+            let mut npm = program("bin/npm", home.path());
+            npm.args(["run", "pack", "--", "--binary", &binary, "--out"])
+                .arg(&out)
+                .current_dir(sdk());
+            succeed(&mut npm).await;
             Packages {
                 sdk: out.join(format!("handoff-sdk-{VERSION}.tgz")),
                 platform: out.join(format!("handoff-sdk-{}-{VERSION}.tgz", platform())),
