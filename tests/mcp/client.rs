@@ -1,5 +1,6 @@
 //! MCP clients of others' making, driven line by line: see `clients/`.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use harness::{Agent, DEADLINE, TestRelay};
@@ -105,7 +106,14 @@ impl McpClient {
         Self::start(language, options).await
     }
 
-    async fn start(language: Language, options: Value) -> Self {
+    /// With the driver's own options: see `clients/driver.py`.
+    pub(crate) async fn start(language: Language, options: Value) -> Self {
+        let folder = std::env::current_dir().unwrap();
+        Self::start_in(&folder, language, options).await
+    }
+
+    /// The same, in a folder: a server that it starts finds itself there.
+    pub(crate) async fn start_in(folder: &Path, language: Language, options: Value) -> Self {
         let clients = concat!(env!("CARGO_MANIFEST_DIR"), "/mcp/clients");
         let mut command = match language {
             Language::Python => {
@@ -121,6 +129,7 @@ impl McpClient {
         };
         let mut child = command
             .arg(options.to_string())
+            .current_dir(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
