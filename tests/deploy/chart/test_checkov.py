@@ -3,12 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import unittest
 from pathlib import Path
 
 import yaml
+
+CHECKOV = Path(os.environ["HANDOFF_TEST_TOOLS"], "python/checkov/bin/checkov")
 
 from chart import CASES, CUSTOM, rendered
 
@@ -52,7 +53,7 @@ class Checkov(unittest.TestCase):
             Path(folder, "wrong.yaml").write_text(WRONG)
             run = subprocess.run(
                 [
-                    sys.executable, "-m", "checkov.main", "--directory", folder,
+                    CHECKOV, "--directory", folder,
                     "--framework", "kubernetes", "--output", "json", "--compact", "--quiet",
                     "--skip-download",
                 ],
