@@ -9,9 +9,9 @@ from pathlib import Path
 
 import yaml
 
-CHECKOV = Path(os.environ["HANDOFF_TEST_TOOLS"], "python/checkov/bin/checkov")
-
 from chart import CASES, CUSTOM, rendered
+
+CHECKOV = Path(os.environ["HANDOFF_TEST_TOOLS"], "python/checkov/bin/checkov")
 
 #: Policies that aren't for this chart, and why.
 SKIPPED = {
