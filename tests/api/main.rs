@@ -21,3 +21,4 @@ mod status;
 mod stream;
 mod system;
 mod tokens;
+mod waits;

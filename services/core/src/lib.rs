@@ -5,6 +5,7 @@
 
 mod access;
 mod channels;
+mod ears;
 mod error;
 pub mod feed;
 mod inbox;
@@ -19,8 +20,9 @@ mod statuses;
 mod streams;
 mod sweep;
 mod tokens;
+mod waits;
 
-pub use access::{Caller, ChannelGrant, StreamGrant, TeamGrant};
+pub use access::{Caller, ChannelGrant, ChannelsGrant, StreamGrant, TeamGrant};
 pub use error::{Error, Result};
 pub use messages::{IdempotencyKey, Posted};
 pub use operations::{Operation, Scope};

@@ -17,6 +17,7 @@ pub mod statuses;
 pub mod teams;
 mod timestamp;
 pub mod tokens;
+pub mod waits;
 
 pub use errors::{ErrorBody, ErrorCode, Invalid};
 pub use ids::{Cursor, Id, TeamId};

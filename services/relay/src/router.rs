@@ -4,7 +4,7 @@ use crate::{
     door::{self, ApiRequest, App, Needs},
     error::refusal,
     handlers::{
-        agents, channels, inbox, keys, messages, service, statuses, streams, teams, tokens,
+        agents, channels, inbox, keys, messages, service, statuses, streams, teams, tokens, waits,
     },
 };
 use axum::{
@@ -139,6 +139,8 @@ pub fn routes() -> Vec<Route> {
             statuses::list_status_changes,
         ),
         route(get.clone(), "/api/inbox", Key, inbox::read_inbox),
+        route(Method::POST, "/api/inbox/ack", Key, inbox::move_acks),
+        route(Method::POST, "/api/wait", Key, waits::wait),
         route(get.clone(), "/api/status", Key, statuses::list_all_statuses),
         route(get, "/api/stream", Key, streams::stream_channels),
         route(Method::POST, MCP, Key, agents::mcp),

@@ -32,6 +32,7 @@ pub mod slots;
 pub mod statements;
 pub mod statuses;
 pub mod teams;
+pub mod waits;
 
 pub use connection::{DataPlane, PLANNER_SETTINGS};
 pub use database_url::{DatabaseUrl, DatabaseUrlError};

@@ -3,7 +3,10 @@
 use crate::door::{ApiRequest, ok};
 use axum::response::Response;
 use handoff_core::{Operation, Result};
-use handoff_protocol::{Cursor, inbox::InboxRequest};
+use handoff_protocol::{
+    Cursor,
+    inbox::{InboxAckRequest, InboxRequest},
+};
 use std::time::Duration;
 
 /// Read what the caller hasn't read, over all of its channels.
@@ -28,4 +31,15 @@ pub(crate) async fn read_inbox(request: ApiRequest) -> Result<Response> {
             .unwrap_or(Duration::ZERO),
     };
     ok(&request.relay().read_inbox(&grant, &inbox_request).await?)
+}
+
+/// Move the caller's acks in several channels.
+pub(crate) async fn move_acks(mut request: ApiRequest) -> Result<Response> {
+    // The body says which channels: it is read before their permission is asked for.
+    let acks = request.json::<InboxAckRequest>().await?.parse()?;
+    let channels = acks.iter().map(|(channel, _)| channel.clone()).collect();
+    let grant = request
+        .grant_on_channels(Operation::MoveAcks, channels)
+        .await?;
+    ok(&request.relay().move_acks(&grant, acks).await?)
 }

@@ -36,7 +36,9 @@ pub(crate) async fn list_messages(request: ApiRequest) -> Result<Response> {
         sender: query.text("sender")?,
         thread_id: query.id("thread_id")?,
     };
-    ok(&request.relay().list_messages(&grant, &filter, page).await?)
+    let wait = query.wait()?;
+    let relay = request.relay();
+    ok(&relay.list_messages(&grant, &filter, page, wait).await?)
 }
 
 /// Delete a message.
@@ -73,6 +75,6 @@ pub(crate) async fn list_acks(request: ApiRequest) -> Result<Response> {
 /// Read what the caller hasn't acknowledged.
 pub(crate) async fn list_unread(request: ApiRequest) -> Result<Response> {
     let grant = request.channel_grant(Operation::ListUnread).await?;
-    let limit = request.query().limit()?;
-    ok(&request.relay().list_unread(&grant, limit).await?)
+    let (limit, wait) = (request.query().limit()?, request.query().wait()?);
+    ok(&request.relay().list_unread(&grant, limit, wait).await?)
 }
