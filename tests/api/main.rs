@@ -22,3 +22,4 @@ mod status;
 mod stream;
 mod system;
 mod tokens;
+mod waits;

@@ -83,6 +83,15 @@ fn token(_: &Scene) -> Value {
     json!({"sender_suffix": "helper", "ttl_seconds": 60})
 }
 
+fn acks(scene: &Scene) -> Value {
+    json!({"acks": [{"channel": scene.channel, "last_read_id": scene.message}]})
+}
+
+fn wait(scene: &Scene) -> Value {
+    let message = json!({"channel": scene.channel, "after_id": "0"});
+    json!({"any": [{"message": message}], "timeout_seconds": 1})
+}
+
 fn hook(_: &Scene) -> Value {
     json!({"session_id": "one", "hook_event_name": "SessionStart"})
 }
@@ -114,6 +123,8 @@ pub(crate) const ROUTES: &[Route] = &[
     route("POST", "/api/channels", Needs::TeamAdmin, 201, new_channel),
     route("GET", "/api/channels", Needs::Key, 200, none),
     route("GET", "/api/inbox", Needs::Key, 200, none),
+    route("POST", "/api/inbox/ack", Needs::Write, 200, acks),
+    route("POST", "/api/wait", Needs::Read, 200, wait),
     route("DELETE", "/api/channels/{channel}", Needs::Admin, 204, none),
     route(
         "POST",
@@ -252,6 +263,11 @@ impl Route {
 
     pub(crate) fn streams(&self) -> bool {
         self.path.contains("/stream")
+    }
+
+    /// Whether the body says which channels: then it is read before their permission is asked for.
+    pub(crate) fn names_channels_in_body(&self) -> bool {
+        matches!(self.path, "/api/inbox/ack" | "/api/wait")
     }
 
     pub(crate) fn in_channel(&self) -> bool {

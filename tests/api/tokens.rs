@@ -473,13 +473,8 @@ async fn tokens_share_the_budget_of_their_key() {
     })
     .await;
     assert_eq!(count(&answers, 200), 15);
-    let refused = token_refused(&one).await;
-    refused.refused(429, "RATE_LIMITED");
+    one.get("/api/me").await.refused(429, "RATE_LIMITED");
     stream.stays_silent().await;
-}
-
-async fn token_refused(token: &Agent) -> harness::Response {
-    token.get("/api/me").await
 }
 
 #[tokio::test]

@@ -10,3 +10,4 @@ mod order;
 mod quotas;
 mod slow_reader;
 mod tokens;
+mod waits;

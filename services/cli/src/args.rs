@@ -68,6 +68,7 @@ Examples:
   handoff read build                     the newest 50
   handoff read build --unread            what is after the own ack
   handoff read build --after 42          the page after a message; 0 is the beginning
+  handoff read build --unread --wait 50  as soon as something is there
   handoff read build --thread 42         a message and its replies")]
     Read(Read),
     /// Follow channels live, until Ctrl-C
@@ -212,8 +213,11 @@ pub(crate) struct Read {
     /// Only what this sender said
     #[arg(long, value_name = "NAME")]
     pub(crate) sender: Option<String>,
+    /// Wait so long, 50 at most, until there is something
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=50))]
+    pub(crate) wait: Option<u32>,
     /// This message and its replies, from the oldest
-    #[arg(long, value_name = "ID", conflicts_with_all = ["mention", "sender"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["mention", "sender", "wait"])]
     pub(crate) thread: Option<String>,
 }
 

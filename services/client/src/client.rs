@@ -15,6 +15,8 @@ use tokio::sync::OnceCell;
 
 /// Longest that the relay holds a request for the inbox.
 const INBOX_WAIT_MAX_SECONDS: u32 = 55;
+/// Longest that the relay holds another request.
+const WAIT_MAX_SECONDS: u32 = 50;
 
 /// A client of a relay, for one key. Cheap to clone.
 #[derive(Clone)]
@@ -204,13 +206,17 @@ impl Client {
 
     /// A page of a channel's messages.
     pub async fn read_messages(&self, channel: &str, query: &MessageQuery) -> Result<MessagePage> {
+        let wait_seconds = query.wait_seconds.map(|wait| wait.min(WAIT_MAX_SECONDS));
         let query = Query::new()
             .text("after_id", query.after_id.as_deref())
             .number("limit", query.limit)
             .text("mention", query.mention.as_deref())
             .text("sender", query.sender.as_deref())
-            .text("thread_id", query.thread_id.as_deref());
-        let call = Call::get(channel_path(channel, "/messages")?).query(query);
+            .text("thread_id", query.thread_id.as_deref())
+            .number("wait", wait_seconds);
+        let call = Call::get(channel_path(channel, "/messages")?)
+            .query(query)
+            .held_for(Duration::from_secs(wait_seconds.unwrap_or(0).into()));
         let mut page: MessagePage = self.ask(call).await?;
         self.decrypt_messages(Some(channel), &mut page.messages)
             .await?;
@@ -249,6 +255,47 @@ impl Client {
         self.ask(call).await
     }
 
+    /// Says in several channels how far the caller has read, in one request: pairs of a channel and
+    /// a message's ID. All move, or none.
+    pub async fn ack_all(&self, acks: &[(String, String)]) -> Result<Vec<Ack>> {
+        let acks = acks.iter().map(
+            |(channel, last_read_id)| json!({"channel": channel, "last_read_id": last_read_id}),
+        );
+        let body = json!({"acks": acks.collect::<Vec<_>>()});
+        self.ask(Call::post("/api/inbox/ack", Repeat::Always).json(&body)?)
+            .await
+    }
+
+    /// Waits until others have done something, 1 to 50 seconds; the relay watches.
+    pub async fn wait(&self, what: &WaitFor, timeout_seconds: u32) -> Result<WaitOutcome> {
+        let (WaitFor::Any(conditions) | WaitFor::All(conditions)) = what;
+        let compares =
+            |condition: &Condition| matches!(condition, Condition::Status { value: Some(_), .. });
+        if self.keyring.is_some() && conditions.iter().any(compares) {
+            return Err(Error::InvalidArgument(
+                "The relay can't compare an encrypted status value: wait for the entry to change \
+                 (after_id), and look at it"
+                    .into(),
+            ));
+        }
+        let mut body = serde_json::to_value(what)
+            .map_err(|error| Error::InvalidArgument(format!("This is no JSON: {error}")))?;
+        body["timeout_seconds"] = json!(timeout_seconds);
+        let call = Call::post("/api/wait", Repeat::Always)
+            .json(&body)?
+            .held_for(Duration::from_secs(
+                timeout_seconds.min(WAIT_MAX_SECONDS).into(),
+            ));
+        let mut outcome: WaitOutcome = self.ask(call).await?;
+        for state in &mut outcome.conditions {
+            self.decrypt_messages(None, state.message.as_mut_slice())
+                .await?;
+            self.decrypt_statuses(None, state.status.as_mut_slice())
+                .await?;
+        }
+        Ok(outcome)
+    }
+
     /// How far each sender has read a channel.
     pub async fn list_acks(&self, channel: &str) -> Result<Vec<Ack>> {
         self.ask(Call::get(channel_path(channel, "/acks")?)).await
@@ -256,8 +303,23 @@ impl Client {
 
     /// What comes after the caller's ack, its own messages included. Moves no ack.
     pub async fn read_unread(&self, channel: &str, limit: Option<u32>) -> Result<MessagePage> {
-        let call =
-            Call::get(channel_path(channel, "/unread")?).query(Query::new().number("limit", limit));
+        self.wait_for_unread(channel, limit, 0).await
+    }
+
+    /// What comes after the caller's ack; where there is nothing, as soon as there is, or when so
+    /// many seconds, 50 at most, are over.
+    pub async fn wait_for_unread(
+        &self,
+        channel: &str,
+        limit: Option<u32>,
+        wait_seconds: u32,
+    ) -> Result<MessagePage> {
+        let wait_seconds = wait_seconds.min(WAIT_MAX_SECONDS);
+        let wait = (wait_seconds > 0).then_some(wait_seconds);
+        let query = Query::new().number("limit", limit).number("wait", wait);
+        let call = Call::get(channel_path(channel, "/unread")?)
+            .query(query)
+            .held_for(Duration::from_secs(wait_seconds.into()));
         let mut page: MessagePage = self.ask(call).await?;
         self.decrypt_messages(Some(channel), &mut page.messages)
             .await?;

@@ -334,6 +334,8 @@ pub struct MessageQuery {
     pub sender: Option<String>,
     /// Only the replies to this message.
     pub thread_id: Option<String>,
+    /// Waits so many seconds, 50 at most, until there is a message on the page.
+    pub wait_seconds: Option<u32>,
 }
 
 /// Which page.
@@ -358,4 +360,99 @@ pub struct InboxQuery {
     pub mentions_only: bool,
     /// Waits so many seconds, 55 at most, until there is something to show.
     pub wait_seconds: Option<u32>,
+}
+
+/// What to wait for: any or all of some conditions.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitFor {
+    /// Until one is true.
+    Any(Vec<Condition>),
+    /// Until all are true.
+    All(Vec<Condition>),
+}
+
+/// Something that others do. Places (`after_id`) are those of [`ConditionState::next_after_id`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// A status entry stands.
+    Status {
+        /// Where.
+        channel: String,
+        /// Which.
+        key: String,
+        /// What it says; none: anything. Not with a key for encryption: the relay can't compare.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        value: Option<String>,
+        /// It was set after this place.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        after_id: Option<String>,
+    },
+    /// So many senders have acknowledged a message.
+    Acks {
+        /// Where.
+        channel: String,
+        /// The message.
+        id: String,
+        /// 1 to 100.
+        count: u32,
+    },
+    /// Somebody replied to a message.
+    Reply {
+        /// Where.
+        channel: String,
+        /// The message.
+        id: String,
+        /// Who; none: anybody.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+        /// After this place.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        after_id: Option<String>,
+    },
+    /// A message was posted.
+    Message {
+        /// Where.
+        channel: String,
+        /// Whom it calls; none: anybody or nobody.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        mention: Option<String>,
+        /// From whom; none: anybody.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sender: Option<String>,
+        /// After this place; none: from now on.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        after_id: Option<String>,
+    },
+}
+
+/// What came of a wait.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct WaitOutcome {
+    /// Whether what was waited for is true; else time was up.
+    pub satisfied: bool,
+    /// Each condition, in the order asked.
+    pub conditions: Vec<ConditionState>,
+}
+
+/// How a condition stood at the end of a wait.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ConditionState {
+    /// Its place in the list, from 0.
+    pub index: usize,
+    /// Whether it is true.
+    pub satisfied: bool,
+    /// The message or the reply: the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<Message>,
+    /// The entry as it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+    /// The acks that reach the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acks: Option<Vec<Ack>>,
+    /// As `after_id` of the same condition it waits for what comes next, and misses nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_after_id: Option<String>,
 }

@@ -223,6 +223,7 @@ async fn paths_and_parameters_are_encoded() {
         sender: Some("a b&c=ü".into()),
         mention: Some(String::new()),
         thread_id: None,
+        wait_seconds: None,
     };
     client.read_messages("a.b-c_d", &query).await.unwrap();
     client.read_unread("a/b", None).await.unwrap();

@@ -104,6 +104,13 @@ pub struct ChannelGrant {
     operation: Operation,
 }
 
+/// The caller may do this in these channels.
+pub struct ChannelsGrant {
+    caller: Caller,
+    channels: Vec<ChannelName>,
+    operation: Operation,
+}
+
 /// The caller may follow these channels.
 pub struct StreamGrant {
     pub(crate) caller: Caller,
@@ -128,6 +135,21 @@ impl ChannelGrant {
         Ok(StreamGrant {
             caller: self.caller,
             channels: vec![self.channel],
+        })
+    }
+}
+
+impl ChannelsGrant {
+    pub(crate) fn for_operation(&self, operation: Operation) -> Result<(&Caller, &[ChannelName])> {
+        same(self.operation, operation).map(|()| (&self.caller, &*self.channels))
+    }
+
+    /// The same right to follow the channels, as a stream.
+    pub fn into_stream(self) -> Result<StreamGrant> {
+        same(self.operation, Operation::StreamChannels)?;
+        Ok(StreamGrant {
+            caller: self.caller,
+            channels: self.channels,
         })
     }
 }
@@ -209,10 +231,10 @@ impl Relay {
         })
     }
 
-    /// Lets the caller follow several channels: all of them, or none.
+    /// Lets the caller do something in several channels: in all of them, or in none.
     ///
     /// # Errors
-    /// `FORBIDDEN`, once the denial of the first channel that the key may not read stands in the
+    /// `FORBIDDEN`, once the denial of the first channel where the key may not do it stands in the
     /// audit log.
     pub async fn grant_on_channels(
         &self,
@@ -220,7 +242,7 @@ impl Relay {
         operation: Operation,
         channels: Vec<ChannelName>,
         action: impl FnOnce() -> String,
-    ) -> Result<StreamGrant> {
+    ) -> Result<ChannelsGrant> {
         let Scope::Channels(needed) = operation.scope() else {
             return Err(Error::new(
                 ErrorCode::Internal,
@@ -237,7 +259,11 @@ impl Relay {
             };
             return Err(self.deny(&caller, needed, denied).await);
         }
-        Ok(StreamGrant { caller, channels })
+        Ok(ChannelsGrant {
+            caller,
+            channels,
+            operation,
+        })
     }
 
     /// The refusal for want of a permission, once it is on record.

@@ -2,13 +2,12 @@
 
 use crate::{
     Caller, Operation, Relay, Result, TeamGrant,
-    feed::{Subscription, slot::Taken},
+    ears::{Ears, Heard, LOOK_EVERY},
 };
 use handoff_protocol::{
     ErrorCode, Id, Invalid,
     inbox::{Inbox, InboxRequest, UnreadCounts},
     messages::Message,
-    sse::message_in,
 };
 use handoff_store::inbox::ChannelUnread;
 use std::{sync::Arc, time::Duration};
@@ -18,8 +17,6 @@ use tokio::time::Instant;
 const MESSAGES_MAX: usize = 200;
 /// Longest session name, in bytes.
 const SESSION_MAX: usize = 256;
-/// Between two looks of one who waits: in a busy team every message of others is news.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 impl Relay {
     /// What the caller hasn't read. With a wait: as soon as there is something to show, else what
@@ -45,7 +42,7 @@ impl Relay {
         loop {
             let looked = Instant::now();
             // First the ears, then the look.
-            ears.channels_seen = ears.subscription.channels_created();
+            ears.wait_for_channels(true);
             let channels = self.unread_channels(caller, request).await?;
             let found = channels.iter().any(|channel| {
                 channel.mentions > 0 || (channel.messages > 0 && !request.mentions_only)
@@ -53,7 +50,7 @@ impl Relay {
             if found || looked >= deadline {
                 return self.show(caller, request, &channels).await;
             }
-            if ears.follow(&channels) {
+            if ears.follow(channels.iter().map(|channel| channel.id)) {
                 // What comes after this is heard; what was before, the next look finds.
                 ears.cursor = ears.subscription.settle().await?;
                 continue;
@@ -205,77 +202,6 @@ fn check_session(session: &str) -> Result<(), Invalid> {
         return Ok(());
     };
     Err(Invalid::new(code, message))
-}
-
-/// What one who waits hears of the feed. Only what concerns it is worth a look at the tables: in a
-/// busy team many wait, and most messages are for others.
-struct Ears {
-    subscription: Subscription,
-    /// Everything up to here was heard, or is for the next look to find.
-    cursor: i64,
-    /// How often a channel had been opened at the last look.
-    channels_seen: u64,
-}
-
-/// Why to look at the tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heard {
-    /// Something may be there to show.
-    News,
-    /// A channel is gone, or the database is another, and with it this subscription.
-    Over,
-}
-
-impl Ears {
-    fn new(subscription: Subscription) -> Self {
-        subscription.wait_for_channels(true);
-        Self {
-            subscription,
-            cursor: 0,
-            channels_seen: 0,
-        }
-    }
-
-    /// Follows the channels that aren't followed yet; answers whether there were any.
-    fn follow(&mut self, channels: &[ChannelUnread]) -> bool {
-        let before = self.subscription.channel_ids().len();
-        for channel in channels {
-            self.subscription.add_channel(channel.id);
-        }
-        self.subscription.channel_ids().len() > before
-    }
-
-    /// Waits until there is something to look for. Nothing is lost if the wait is given up.
-    async fn hear(&mut self, concerns: impl Fn(&Message) -> bool) -> Heard {
-        loop {
-            match self
-                .subscription
-                .take(self.cursor, Some(self.channels_seen))
-            {
-                Taken::Frames { frames, cursor } => {
-                    let found = frames.iter().filter_map(|frame| message_in(&frame.bytes));
-                    let news = found.into_iter().any(|message| concerns(&message));
-                    let moved = cursor > self.cursor && !frames.is_empty();
-                    self.cursor = cursor;
-                    if news {
-                        return Heard::News;
-                    }
-                    // There may be more than it takes at once.
-                    if moved {
-                        continue;
-                    }
-                }
-                Taken::Unsettled => {}
-                Taken::ChannelsCreated => return Heard::News,
-                Taken::Over => return Heard::Over,
-                Taken::Behind { watermark } => {
-                    self.cursor = watermark;
-                    return Heard::News;
-                }
-            }
-            self.subscription.woken().await;
-        }
-    }
 }
 
 /// Bytes of text that an answer may still show.

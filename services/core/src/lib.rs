@@ -5,6 +5,7 @@
 
 mod access;
 mod channels;
+mod ears;
 mod error;
 pub mod feed;
 mod inbox;
@@ -20,8 +21,9 @@ mod statuses;
 mod streams;
 mod sweep;
 mod tokens;
+mod waits;
 
-pub use access::{Caller, ChannelGrant, StreamGrant, TeamGrant};
+pub use access::{Caller, ChannelGrant, ChannelsGrant, StreamGrant, TeamGrant};
 pub use error::{Error, Result};
 pub use handoff_store::epochs::Epoch;
 pub use messages::{IdempotencyKey, Posted};

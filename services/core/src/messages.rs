@@ -1,16 +1,17 @@
 //! Messages, threads, acks.
 
-use crate::{ChannelGrant, Error, Operation, Relay, Result};
+use crate::{Caller, ChannelGrant, ChannelsGrant, Error, Operation, Relay, Result, waits::Waiter};
 use handoff_protocol::{
-    Cursor, ErrorCode, Id, Invalid,
+    ChannelName, Cursor, ErrorCode, Id, Invalid,
     messages::{Ack, Message, MessageFilter, MessagePage, NewMessage, SharedMessage, ThreadPage},
     pages::{PageLimit, PageRequest},
 };
 use handoff_store::{
-    lane::{DeleteMessage, Idempotency, MoveAck, Post, PostOutcome},
+    lane::{AckMoved, DeleteMessage, Idempotency, MoveAck, Post, PostOutcome},
     trace,
 };
 use sha2::{Digest, Sha256};
+use std::{sync::Arc, time::Duration};
 
 /// Longest idempotency key, in characters.
 const IDEMPOTENCY_KEY_MAX: usize = 255;
@@ -92,14 +93,44 @@ impl Relay {
         }
     }
 
-    /// A page of a channel.
+    /// A page of a channel; with a wait as soon as there is something on it, else an empty one
+    /// when the wait is over.
+    ///
+    /// # Errors
+    /// `SSE_LIMIT_REACHED`: one who waits counts as a stream. `INVALID_API_KEY` when the key
+    /// changed meanwhile, `TOKEN_EXPIRED`.
     pub async fn list_messages(
-        &self,
+        self: &Arc<Self>,
         grant: &ChannelGrant,
         filter: &MessageFilter,
         page: PageRequest,
+        wait: Duration,
     ) -> Result<MessagePage> {
         let (caller, channel) = grant.for_operation(Operation::ListMessages)?;
+        let mut found = self.find_page(caller, channel, filter, page).await?;
+        if found.messages.is_empty() && !wait.is_zero() {
+            let concerns = |message: &Message| {
+                let mention = message.mention.as_ref().map(|mention| mention.as_str());
+                (filter.mention.is_none() || filter.mention.as_deref() == mention)
+                    && (filter.sender.as_deref()).is_none_or(|from| from == message.sender.as_str())
+                    && (filter.thread_id.is_none() || filter.thread_id == message.thread_id)
+            };
+            let channels = std::slice::from_ref(channel);
+            let mut waiter = Waiter::new(self, caller, channels, wait).await?;
+            while found.messages.is_empty() && waiter.next_look(concerns).await? {
+                found = self.find_page(caller, channel, filter, page).await?;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn find_page(
+        &self,
+        caller: &Caller,
+        channel: &ChannelName,
+        filter: &MessageFilter,
+        page: PageRequest,
+    ) -> Result<MessagePage> {
         let found = self
             .store
             .list_messages(caller.team(), channel, filter, page)
@@ -112,9 +143,34 @@ impl Relay {
         })
     }
 
-    /// What follows the caller's ack. Reading moves no ack.
-    pub async fn list_unread(&self, grant: &ChannelGrant, limit: PageLimit) -> Result<MessagePage> {
+    /// What follows the caller's ack; with a wait as [`Self::list_messages`]. Reading moves no ack.
+    ///
+    /// # Errors
+    /// As [`Self::list_messages`].
+    pub async fn list_unread(
+        self: &Arc<Self>,
+        grant: &ChannelGrant,
+        limit: PageLimit,
+        wait: Duration,
+    ) -> Result<MessagePage> {
         let (caller, channel) = grant.for_operation(Operation::ListUnread)?;
+        let mut found = self.find_unread(caller, channel, limit).await?;
+        if found.messages.is_empty() && !wait.is_zero() {
+            let channels = std::slice::from_ref(channel);
+            let mut waiter = Waiter::new(self, caller, channels, wait).await?;
+            while found.messages.is_empty() && waiter.next_look(|_| true).await? {
+                found = self.find_unread(caller, channel, limit).await?;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn find_unread(
+        &self,
+        caller: &Caller,
+        channel: &ChannelName,
+        limit: PageLimit,
+    ) -> Result<MessagePage> {
         let unread = self
             .store
             .list_unread(caller.team(), channel, caller.sender(), limit)
@@ -190,20 +246,68 @@ impl Relay {
             sender: caller.sender().clone(),
             last_read_id,
         };
-        let moved = self.store.move_ack(ack).await?;
+        let moved = self.store.move_acks(caller.team(), vec![ack]).await?;
+        let moved = moved.into_iter().flatten().next();
         let moved = moved.ok_or_else(|| Error::channel_not_found(channel))?;
-        Ok(Ack {
-            channel: channel.clone(),
-            sender: caller.sender().clone(),
-            last_read_id: moved.last_read_id,
-            acked_at: moved.acked_at,
-        })
+        Ok(ack_of(caller, channel, moved))
+    }
+
+    /// Moves the caller's acks in several channels forward, in one transaction.
+    ///
+    /// # Errors
+    /// `CHANNEL_NOT_FOUND`, and none is moved; but where a channel is deleted at this very moment,
+    /// the others may be.
+    pub async fn move_acks(
+        &self,
+        grant: &ChannelsGrant,
+        acks: Vec<(ChannelName, Id)>,
+    ) -> Result<Vec<Ack>> {
+        let (caller, granted) = grant.for_operation(Operation::MoveAcks)?;
+        if !acks.iter().all(|(channel, _)| granted.contains(channel)) {
+            let message = "An ack is for a channel that it has no grant for";
+            return Err(Error::new(ErrorCode::Internal, message));
+        }
+        let there = self.store.resolve_channels(caller.team(), granted).await?;
+        let is_there = |channel: &ChannelName| there.iter().any(|(_, name)| name == channel);
+        if let Some(missing) = granted.iter().find(|channel| !is_there(channel)) {
+            return Err(Error::channel_not_found(missing));
+        }
+        let (channels, moves): (Vec<_>, Vec<_>) = acks
+            .into_iter()
+            .map(|(channel, last_read_id)| {
+                let ack = MoveAck {
+                    team: caller.team(),
+                    channel: channel.clone(),
+                    sender: caller.sender().clone(),
+                    last_read_id,
+                };
+                (channel, ack)
+            })
+            .unzip();
+        let moved = self.store.move_acks(caller.team(), moves).await?;
+        channels
+            .iter()
+            .zip(moved)
+            .map(|(channel, moved)| {
+                let moved = moved.ok_or_else(|| Error::channel_not_found(channel))?;
+                Ok(ack_of(caller, channel, moved))
+            })
+            .collect()
     }
 
     /// Who has read how far, by sender.
     pub async fn list_acks(&self, grant: &ChannelGrant) -> Result<Vec<Ack>> {
         let (caller, channel) = grant.for_operation(Operation::ListAcks)?;
         Ok(self.store.list_acks(caller.team(), channel).await?)
+    }
+}
+
+fn ack_of(caller: &Caller, channel: &ChannelName, moved: AckMoved) -> Ack {
+    Ack {
+        channel: channel.clone(),
+        sender: caller.sender().clone(),
+        last_read_id: moved.last_read_id,
+        acked_at: moved.acked_at,
     }
 }
 

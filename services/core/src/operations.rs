@@ -43,6 +43,10 @@ pub enum Operation {
     StreamChannels,
     /// Move one's own ack.
     MoveAck,
+    /// Move one's own acks in several channels.
+    MoveAcks,
+    /// Wait for what others do in several channels.
+    Wait,
     /// See who has read how far.
     ListAcks,
     /// Read what one hasn't acknowledged.
@@ -101,7 +105,8 @@ impl Operation {
             | Operation::ListUnread
             | Operation::ListStatuses
             | Operation::ListStatusChanges => Scope::Channel(Read),
-            Operation::StreamChannels => Scope::Channels(Read),
+            Operation::StreamChannels | Operation::Wait => Scope::Channels(Read),
+            Operation::MoveAcks => Scope::Channels(Write),
         }
     }
 }

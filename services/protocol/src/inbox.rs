@@ -1,7 +1,10 @@
 //! The inbox: what a caller has not read, over all of its channels.
 
-use crate::{ChannelName, Cursor, ErrorCode, Invalid, messages::Message};
-use serde::Serialize;
+use crate::{
+    ChannelName, Cursor, ErrorCode, Id, Invalid,
+    messages::{AckRequest, Message},
+};
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 use utoipa::ToSchema;
 
@@ -68,6 +71,48 @@ impl InboxRequest {
         number(text, usize::try_from(most).unwrap_or(usize::MAX))
             .map(|seconds| Duration::from_secs(seconds as u64))
             .ok_or_else(|| invalid(format!("wait is a number of seconds from 0 to {most}")))
+    }
+}
+
+/// The body of `POST /api/inbox/ack`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct InboxAckRequest {
+    /// Required, 1 to 100.
+    #[schema(value_type = Vec<ChannelAckRequest>, required = true, min_items = 1, max_items = 100)]
+    pub acks: Option<Vec<ChannelAckRequest>>,
+}
+
+/// An ack in one of several channels.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct ChannelAckRequest {
+    /// Required.
+    #[schema(value_type = ChannelName, required = true)]
+    pub channel: Option<String>,
+    /// Required: the last message read.
+    #[schema(value_type = Id, required = true)]
+    pub last_read_id: Option<String>,
+}
+
+impl InboxAckRequest {
+    /// Most acks of one request.
+    pub const ACKS_MAX: usize = 100;
+
+    /// The channels and the IDs acknowledged.
+    pub fn parse(self) -> Result<Vec<(ChannelName, Id)>, Invalid> {
+        let acks = self.acks.filter(|acks| !acks.is_empty());
+        let acks = acks.ok_or_else(|| Invalid::missing("acks, a list of at least one"))?;
+        if acks.len() > Self::ACKS_MAX {
+            return Err(invalid(format!("acks holds {} at most", Self::ACKS_MAX)));
+        }
+        acks.into_iter()
+            .map(|ack| {
+                let channel = ack.channel.filter(|channel| !channel.is_empty());
+                let channel = channel.ok_or_else(|| Invalid::missing("channel in each ack"))?;
+                let channel = ChannelName::parse(&channel)?;
+                let last_read_id = ack.last_read_id;
+                Ok((channel, AckRequest { last_read_id }.parse()?))
+            })
+            .collect()
     }
 }
 

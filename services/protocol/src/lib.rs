@@ -18,6 +18,7 @@ pub mod teams;
 mod timestamp;
 pub mod tokens;
 mod traceparent;
+pub mod waits;
 
 pub use errors::{ErrorBody, ErrorCode, Invalid};
 pub use ids::{Cursor, Id, TeamId};

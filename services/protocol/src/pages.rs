@@ -7,6 +7,9 @@ use crate::{Cursor, ErrorCode, Invalid};
 pub struct PageLimit(u8);
 
 impl PageLimit {
+    /// One item.
+    pub const ONE: Self = Self(1);
+
     /// Reads the `limit` parameter: digits only.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         match text.parse() {

@@ -20,8 +20,8 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use futures_util::future::Either;
 use handoff_core::{
-    Caller, ChannelGrant, Error, IdempotencyKey, Operation, Relay, Result, Spent, StreamGrant,
-    TeamGrant,
+    Caller, ChannelGrant, ChannelsGrant, Error, IdempotencyKey, Operation, Relay, Result, Spent,
+    StreamGrant, TeamGrant,
 };
 use handoff_protocol::{
     ChannelName, ErrorCode, Id, Invalid, StatusKey,
@@ -357,11 +357,24 @@ impl ApiRequest {
             .await
     }
 
-    /// Asks for the permission on every channel of `channels`, in the query.
+    /// Asks for the permission to stream every channel of `channels`, in the query.
     pub(crate) async fn channels_grant(&self, operation: Operation) -> Result<StreamGrant> {
         let channels = self.channels_in_query()?;
         let channels =
             channels.ok_or_else(|| Invalid::missing("channels, like ?channels=build,deploy"))?;
+        self.grant_on_channels(operation, channels)
+            .await?
+            .into_stream()
+    }
+
+    /// Asks for the permission on every one of these channels.
+    pub(crate) async fn grant_on_channels(
+        &self,
+        operation: Operation,
+        mut channels: Vec<ChannelName>,
+    ) -> Result<ChannelsGrant> {
+        channels.sort_unstable();
+        channels.dedup();
         self.relay()
             .grant_on_channels(self.caller()?, operation, channels, || self.action())
             .await

@@ -59,6 +59,17 @@ pub(crate) struct LimitParams {
     limit: Option<u8>,
 }
 
+/// How long to wait for something.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "`Query` reads what this describes")]
+pub(crate) struct WaitParams {
+    /// Seconds to wait for something to show; counts as one of the key's streams meanwhile. A page
+    /// of messages waits only with `after_id`.
+    #[param(minimum = 0, maximum = 50, default = 0)]
+    wait: Option<u8>,
+}
+
 const TITLE: &str = "Handoff";
 const ABOUT: &str = "\
 A relay through which AI coding agents talk: channels, threads, mentions, read receipts, shared \
@@ -78,7 +89,7 @@ A request is checked in this order: route, key, rate limit, channel name in the 
 other parameters and the body, existence and quotas. A refused request changes nothing.";
 
 /// Tags, which are the modules of the handlers, with what they are about.
-const TAGS: [(&str, &str); 9] = [
+const TAGS: [(&str, &str); 10] = [
     ("teams", "Signup, and what the caller is"),
     ("channels", "Channels of the team"),
     ("messages", "Messages, threads, acks and unread"),
@@ -93,6 +104,7 @@ const TAGS: [(&str, &str); 9] = [
     ),
     ("keys", "API keys and the audit log"),
     ("tokens", "Tokens that delegate what a key may do"),
+    ("waits", "Waiting for what others do"),
     ("service", "The relay itself"),
 ];
 

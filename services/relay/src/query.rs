@@ -5,9 +5,10 @@ use handoff_core::Result;
 use handoff_protocol::{
     Cursor, ErrorCode, Id, Invalid,
     pages::{PageLimit, PageRequest},
+    waits::parse_wait,
 };
 use percent_encoding::percent_decode_str;
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 /// The query of a request.
 #[derive(Clone, Copy)]
@@ -80,6 +81,12 @@ impl<'a> Query<'a> {
             .map(|text| PageLimit::parse(&text))
             .transpose()?;
         Ok(limit.unwrap_or_default())
+    }
+
+    /// `wait`, in seconds; absent means not at all.
+    pub(crate) fn wait(self) -> Result<Duration, Invalid> {
+        let wait = self.lossy("wait").map(|text| parse_wait(&text));
+        Ok(wait.transpose()?.unwrap_or_default())
     }
 
     /// `after_id` and `limit`.

@@ -4,7 +4,7 @@ use crate::{
     door::{self, ApiRequest, App, Needs},
     error::refusal,
     handlers::{
-        agents, channels, inbox, keys, messages, service, statuses, streams, teams, tokens,
+        agents, channels, inbox, keys, messages, service, statuses, streams, teams, tokens, waits,
     },
     openapi::{self, described_route},
     telemetry::{metrics::RouteMetrics, traces::RequestTrace},
@@ -163,6 +163,8 @@ pub fn routes() -> Vec<Route> {
             statuses::list_status_changes,
         ),
         described_route!(get.clone(), "/api/inbox", Key, inbox::read_inbox),
+        described_route!(Method::POST, "/api/inbox/ack", Key, inbox::move_acks),
+        described_route!(Method::POST, "/api/wait", Key, waits::wait),
         described_route!(get.clone(), "/api/status", Key, statuses::list_all_statuses),
         described_route!(get, "/api/stream", Key, streams::stream_channels),
         // They speak protocols of others, which say what they are like.

@@ -41,23 +41,81 @@ pub struct BellEntry {
     pub last: i64,
     /// What it touches.
     pub touched: Touched,
+    /// Where acks were moved.
+    pub acks: Touched,
+    /// Where status entries were set or deleted.
+    pub statuses: Touched,
     /// A channel was opened.
     pub channel_created: bool,
 }
 
+impl Touched {
+    /// No channel.
+    pub const NONE: Self = Self::Channels(BTreeSet::new());
+
+    /// Whether this channel may be among them.
+    pub fn includes(&self, channel: ChannelId) -> bool {
+        match self {
+            Self::Channels(channels) => channels.contains(&channel),
+            Self::Any => true,
+        }
+    }
+
+    fn join(&mut self, others: Self) {
+        match (&mut *self, others) {
+            (Self::Channels(these), Self::Channels(those)) => these.extend(those),
+            _ => *self = Self::Any,
+        }
+    }
+
+    fn bound(&mut self) {
+        if matches!(self, Self::Channels(channels) if channels.len() > CHANNELS_MAX) {
+            *self = Self::Any;
+        }
+    }
+
+    fn encode(&self, kind: &str, text: &mut String) {
+        // Writing to a String can't fail.
+        match self {
+            Self::Any => drop(write!(text, ",{kind}*")),
+            Self::Channels(channels) => {
+                for channel in channels {
+                    let _ = write!(text, ",{kind}{channel}");
+                }
+            }
+        }
+    }
+
+    /// Takes in a field of an entry; none if it is not one of ours.
+    fn decode(&mut self, field: &str) -> Option<()> {
+        match (&mut *self, field) {
+            (_, "*") => *self = Self::Any,
+            (Self::Channels(channels), channel) => {
+                channels.insert(ChannelId(channel.parse().ok()?));
+            }
+            (Self::Any, _) => {}
+        }
+        Some(())
+    }
+}
+
 impl From<&SlotCommit> for BellEntry {
     fn from(commit: &SlotCommit) -> Self {
-        let shown = commit.events.iter().filter(|event| {
-            matches!(
-                event.kind,
-                EventKind::Message(_) | EventKind::MessageDeleted(_) | EventKind::ChannelDeleted
-            )
-        });
+        let channels_of = |is_of_kind: fn(&EventKind) -> bool| {
+            let events = commit.events.iter();
+            let of_kind = events.filter(|event| is_of_kind(&event.kind));
+            Touched::Channels(of_kind.filter_map(|event| event.channel).collect())
+        };
         let mut entry = Self {
             slot: commit.slot,
             first: commit.first,
             last: commit.last,
-            touched: Touched::Channels(shown.filter_map(|event| event.channel).collect()),
+            touched: channels_of(|kind| {
+                use EventKind::{ChannelDeleted, Message, MessageDeleted};
+                matches!(kind, Message(_) | MessageDeleted(_) | ChannelDeleted)
+            }),
+            acks: channels_of(|kind| matches!(kind, EventKind::AckMoved)),
+            statuses: channels_of(|kind| matches!(kind, EventKind::StatusChanged)),
             channel_created: commit
                 .events
                 .iter()
@@ -74,12 +132,14 @@ impl BellEntry {
     /// IDs between the two belong to other replicas. They are decided as well, since a slot's IDs
     /// become visible in ascending order; what they touched is unknown.
     fn join(&mut self, next: BellEntry) {
-        let touched = std::mem::replace(&mut self.touched, Touched::Any);
-        if let (Touched::Channels(mut these), Touched::Channels(those)) = (touched, next.touched)
-            && next.first == self.last + 1
-        {
-            these.extend(those);
-            self.touched = Touched::Channels(these);
+        if next.first == self.last + 1 {
+            self.touched.join(next.touched);
+            self.acks.join(next.acks);
+            self.statuses.join(next.statuses);
+        } else {
+            self.touched = Touched::Any;
+            self.acks = Touched::Any;
+            self.statuses = Touched::Any;
         }
         self.last = self.last.max(next.last);
         self.channel_created |= next.channel_created;
@@ -87,9 +147,9 @@ impl BellEntry {
     }
 
     fn bound(&mut self) {
-        if matches!(&self.touched, Touched::Channels(channels) if channels.len() > CHANNELS_MAX) {
-            self.touched = Touched::Any;
-        }
+        self.touched.bound();
+        self.acks.bound();
+        self.statuses.bound();
     }
 
     fn encode(&self, text: &mut String) {
@@ -100,14 +160,9 @@ impl BellEntry {
             ";{},{},{},{created}",
             self.slot, self.first, self.last
         );
-        match &self.touched {
-            Touched::Any => text.push_str(",*"),
-            Touched::Channels(channels) => {
-                for channel in channels {
-                    let _ = write!(text, ",{channel}");
-                }
-            }
-        }
+        self.touched.encode("", text);
+        self.acks.encode("a", text);
+        self.statuses.encode("s", text);
     }
 
     fn decode(text: &str) -> Option<Self> {
@@ -116,26 +171,25 @@ impl BellEntry {
         let first = fields.next()?.parse().ok()?;
         let last = fields.next()?.parse().ok()?;
         let channel_created = fields.next()? == "+";
-        let mut channels = BTreeSet::new();
-        for field in fields {
-            if field == "*" {
-                return Some(Self {
-                    slot,
-                    first,
-                    last,
-                    touched: Touched::Any,
-                    channel_created,
-                });
-            }
-            channels.insert(ChannelId(field.parse().ok()?));
-        }
-        Some(Self {
+        let mut entry = Self {
             slot,
             first,
             last,
-            touched: Touched::Channels(channels),
+            touched: Touched::NONE,
+            acks: Touched::NONE,
+            statuses: Touched::NONE,
             channel_created,
-        })
+        };
+        for field in fields {
+            if let Some(channel) = field.strip_prefix('a') {
+                entry.acks.decode(channel)?;
+            } else if let Some(channel) = field.strip_prefix('s') {
+                entry.statuses.decode(channel)?;
+            } else {
+                entry.touched.decode(field)?;
+            }
+        }
+        Some(entry)
     }
 }
 
@@ -218,9 +272,15 @@ mod tests {
             slot: Slot::new(slot).unwrap(),
             first,
             last,
-            touched: Touched::Channels(channels.iter().copied().map(ChannelId).collect()),
+            touched: among(channels),
+            acks: Touched::NONE,
+            statuses: Touched::NONE,
             channel_created: false,
         }
+    }
+
+    fn among(channels: &[i64]) -> Touched {
+        Touched::Channels(channels.iter().copied().map(ChannelId).collect())
     }
 
     fn round_trip(pending: &mut PendingBells) -> Vec<BellEntry> {
@@ -235,14 +295,22 @@ mod tests {
     #[test]
     fn neighbours_join_and_come_back() {
         let mut pending = PendingBells::default();
-        pending.add(entry(3, 10, 12, &[1]));
+        pending.add(BellEntry {
+            acks: among(&[5]),
+            statuses: among(&[9]),
+            ..entry(3, 10, 12, &[1])
+        });
         pending.add(entry(63, 1, 1, &[]));
         pending.add(BellEntry {
             channel_created: true,
+            acks: among(&[5, 6]),
+            statuses: Touched::Any,
             ..entry(3, 13, 13, &[2])
         });
         let expected = BellEntry {
             channel_created: true,
+            acks: among(&[5, 6]),
+            statuses: Touched::Any,
             ..entry(3, 10, 13, &[1, 2])
         };
         assert_eq!(round_trip(&mut pending), [expected, entry(63, 1, 1, &[])]);
@@ -254,7 +322,10 @@ mod tests {
         let mut pending = PendingBells::default();
         pending.add(entry(3, 10, 12, &[1]));
         pending.add(entry(3, 20, 20, &[1]));
-        assert_eq!(round_trip(&mut pending)[0].touched, Touched::Any);
+        let entry = &round_trip(&mut pending)[0];
+        for touched in [&entry.touched, &entry.acks, &entry.statuses] {
+            assert_eq!(*touched, Touched::Any);
+        }
     }
 
     #[test]
@@ -262,7 +333,11 @@ mod tests {
         let mut pending = PendingBells::default();
         let many: Vec<i64> = (0..64).map(|n| i64::MAX - n).collect();
         for slot in 0..64 {
-            pending.add(entry(slot, 1, i64::MAX, &many));
+            pending.add(BellEntry {
+                acks: among(&many),
+                statuses: among(&many),
+                ..entry(slot, 1, i64::MAX, &many)
+            });
         }
         let mut heard = 0;
         while !pending.is_empty() {
@@ -273,7 +348,16 @@ mod tests {
 
     #[test]
     fn noise_is_no_bell() {
-        for payload in ["", "x", "7;", "7;64,1,1,", "7;1,1", "7;1,1,1,,x"] {
+        for payload in [
+            "",
+            "x",
+            "7;",
+            "7;64,1,1,",
+            "7;1,1",
+            "7;1,1,1,,x",
+            "7;1,1,1,,a",
+            "7;1,1,1,,s-",
+        ] {
             let bell = Bell::parse(COMMITS, payload, ReplicaId(8));
             assert!(
                 bell.is_none() || bell == Some(Bell::Commits(vec![])),

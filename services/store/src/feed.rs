@@ -28,8 +28,12 @@ pub enum EventKind {
     ChannelCreated,
     /// The channel was deleted.
     ChannelDeleted,
-    /// Something that no stream shows: an ack, a status change, a denial.
-    Unstreamed,
+    /// An ack was moved.
+    AckMoved,
+    /// A status entry was set or deleted.
+    StatusChanged,
+    /// A request was denied.
+    Denied,
 }
 
 /// All that one transaction committed in a slot: its IDs are the slot's next ones, without a hole.

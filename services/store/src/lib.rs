@@ -35,6 +35,7 @@ pub mod statements;
 pub mod statuses;
 pub mod teams;
 pub mod trace;
+pub mod waits;
 
 pub use connection::{DataPlane, PLANNER_SETTINGS};
 pub use database_url::{DatabaseUrl, DatabaseUrlError};

@@ -1,7 +1,9 @@
 //! Every statement of the request path and of the feed, by name, for the test that looks at their
 //! plans: each must find its rows by index, however large the tables are.
 
-use crate::{acks, audit, channels, feed, inbox, messages, rate_limits, replicas, slots, statuses};
+use crate::{
+    acks, audit, channels, feed, inbox, messages, rate_limits, replicas, slots, statuses, waits,
+};
 use handoff_protocol::{Id, messages::MessageFilter};
 
 /// The names and texts.
@@ -31,6 +33,8 @@ pub fn hot_statements() -> Vec<(String, String)> {
         ("inbox: other messages", inbox::OTHERS),
         ("inbox: announced", inbox::ANNOUNCED),
         ("inbox: announce", inbox::ANNOUNCE),
+        ("wait: statuses", waits::STATUSES),
+        ("wait: acks", waits::ACKS),
         ("list acks", acks::LIST),
         ("list statuses", statuses::LIST),
         ("status changes after", statuses::CHANGES_AFTER),

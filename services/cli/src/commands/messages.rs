@@ -66,7 +66,9 @@ pub(crate) async fn read(client: &Client, read: args::Read, output: &Output) -> 
         return Ok(());
     }
     let page = if read.unread {
-        client.read_unread(&read.channel, read.limit).await?
+        client
+            .wait_for_unread(&read.channel, read.limit, read.wait.unwrap_or(0))
+            .await?
     } else {
         let mention = match read.mention {
             Some(mine) if mine.is_empty() => Some(client.me().await?.sender),
@@ -78,6 +80,7 @@ pub(crate) async fn read(client: &Client, read: args::Read, output: &Output) -> 
             mention,
             sender: read.sender,
             thread_id: None,
+            wait_seconds: read.wait,
         };
         client.read_messages(&read.channel, &query).await?
     };

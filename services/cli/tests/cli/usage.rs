@@ -18,6 +18,7 @@ fn wrong_usage_exits_with_2_and_prints_no_output() {
         &["keys", "create", "bob", "--may", "build"],
         &["keys", "create", "bob", "--may", "build=fly"],
         &["keys", "permissions", "hash"],
+        &["read", "build", "--wait", "51"],
         &["token", "create", "--ttl", "0"],
         &["token", "create", "--ttl", "86401"],
         &["token", "create", "--may", "build"],

@@ -19,11 +19,11 @@ use handoff_store::{
     listener::Bells,
 };
 use ring::{Budget, SubscriberId};
-use slot::{ChannelKey, SlotFeed, Step, Taken};
+use slot::{ChannelKey, SlotFeed, Step, Stirs, Taken, Watcher};
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime},
 };
@@ -151,6 +151,7 @@ impl Feed {
             team,
             channels: Vec::new(),
             wake: Arc::new(Notify::new()),
+            stirs: Arc::default(),
         }
     }
 }
@@ -285,6 +286,8 @@ pub(crate) struct Subscription {
     team: TeamId,
     channels: Vec<ChannelKey>,
     wake: Arc<Notify>,
+    /// What was heard of acks and status changes, and not yet taken.
+    stirs: Arc<AtomicU8>,
 }
 
 impl Subscription {
@@ -296,6 +299,22 @@ impl Subscription {
             self.slot
                 .put(|feed| feed.subscribe(key, self.id, self.wake.clone()));
         }
+    }
+
+    /// Hears of acks or status changes in a channel that is followed, from now on.
+    pub(crate) fn watch(&self, channel: ChannelId, wants: Stirs) {
+        let watcher = Watcher {
+            wants,
+            heard: self.stirs.clone(),
+            wake: self.wake.clone(),
+        };
+        self.slot
+            .put(|feed| feed.watch((self.team, channel), self.id, watcher));
+    }
+
+    /// What was heard of acks and status changes since the last time.
+    pub(crate) fn take_stirs(&self) -> Stirs {
+        Stirs::take(&self.stirs)
     }
 
     /// Hears of channels that are opened, from now on or no longer.

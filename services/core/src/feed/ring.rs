@@ -134,7 +134,10 @@ impl Ring {
                 self.deleted = true;
                 true
             }
-            EventKind::ChannelCreated | EventKind::Unstreamed => false,
+            EventKind::ChannelCreated
+            | EventKind::AckMoved
+            | EventKind::StatusChanged
+            | EventKind::Denied => false,
         }
     }
 

@@ -19,7 +19,10 @@ use handoff_store::{
 };
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::sync::{Notify, oneshot};
@@ -79,6 +82,47 @@ impl Pending {
 /// Waits for the slot to be settled; answered with the settled value.
 pub(crate) type SettleWaiter = oneshot::Sender<handoff_store::Result<i64>>;
 
+/// Things that happen in a channel and that no stream shows, as a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stirs(u8);
+
+impl Stirs {
+    pub(crate) const ACKS: Self = Self(1);
+    pub(crate) const STATUSES: Self = Self(2);
+    pub(crate) const ALL: Self = Self(3);
+
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(crate) fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// What was noted there since the last time.
+    pub(crate) fn take(heard: &AtomicU8) -> Self {
+        Self(heard.swap(0, Ordering::SeqCst))
+    }
+}
+
+/// One who wants to hear of stirs: the feed notes them and wakes, the subscription takes them.
+#[derive(Clone)]
+pub(crate) struct Watcher {
+    pub(crate) wants: Stirs,
+    pub(crate) heard: Arc<AtomicU8>,
+    pub(crate) wake: Arc<Notify>,
+}
+
+impl Watcher {
+    fn stir(&self, stirs: Stirs) {
+        let wanted = self.wants.0 & stirs.0;
+        if wanted != 0 {
+            self.heard.fetch_or(wanted, Ordering::SeqCst);
+            self.wake.notify_one();
+        }
+    }
+}
+
 /// See the module.
 pub(crate) struct SlotFeed {
     /// W; none while nobody subscribes, and until the slot is first settled.
@@ -87,6 +131,9 @@ pub(crate) struct SlotFeed {
     pending: BTreeMap<i64, Pending>,
     pending_events: usize,
     rings: HashMap<ChannelKey, Ring>,
+    /// Subscriptions that want to hear of acks or status changes. They follow the channel as well,
+    /// so the slot is active.
+    watchers: HashMap<ChannelKey, HashMap<SubscriberId, Watcher>>,
     /// Subscriptions that wait for a channel to be opened.
     waiting_for_channels: HashMap<SubscriberId, Arc<Notify>>,
     /// Counts the times at which a channel may have been opened.
@@ -110,6 +157,7 @@ impl SlotFeed {
             pending: BTreeMap::new(),
             pending_events: 0,
             rings: HashMap::new(),
+            watchers: HashMap::new(),
             waiting_for_channels: HashMap::new(),
             channels_created: 0,
             gap_since: None,
@@ -132,6 +180,7 @@ impl SlotFeed {
     /// A lane of this replica committed.
     pub(crate) fn committed(&mut self, commit: SlotCommit, spans: FeedSpans) {
         if self.is_active() {
+            self.stir_by(&commit.events);
             self.pending_events += commit.events.len();
             self.add_pending(commit.first, Pending::Own(commit, spans));
         }
@@ -140,6 +189,8 @@ impl SlotFeed {
     /// Another replica rang.
     pub(crate) fn heard(&mut self, bell: BellEntry) {
         if self.is_active() {
+            self.stir_where(&bell.acks, Stirs::ACKS);
+            self.stir_where(&bell.statuses, Stirs::STATUSES);
             let BellEntry {
                 first,
                 last,
@@ -155,6 +206,35 @@ impl SlotFeed {
                     channel_created,
                 },
             );
+        }
+    }
+
+    // What is committed can be read at once, so stirs don't wait for what comes before them.
+
+    fn stir_by(&self, events: &[Event]) {
+        if self.watchers.is_empty() {
+            return;
+        }
+        for event in events {
+            let stirs = match event.kind {
+                EventKind::AckMoved => Stirs::ACKS,
+                EventKind::StatusChanged => Stirs::STATUSES,
+                _ => continue,
+            };
+            let watchers = event
+                .channel
+                .and_then(|channel| self.watchers.get(&(event.team, channel)));
+            for watcher in watchers.into_iter().flat_map(HashMap::values) {
+                watcher.stir(stirs);
+            }
+        }
+    }
+
+    fn stir_where(&self, touched: &Touched, stirs: Stirs) {
+        for ((_, channel), watchers) in &self.watchers {
+            if touched.includes(*channel) {
+                watchers.values().for_each(|watcher| watcher.stir(stirs));
+            }
         }
     }
 
@@ -340,9 +420,10 @@ impl SlotFeed {
         if watermark < request.after || watermark >= request.up_to {
             return;
         }
-        // What nobody told of may be that a channel was opened.
+        // What nobody told of may be that a channel was opened, or anything else.
         if request.touched == Touched::Any {
             self.channel_created();
+            self.stir_where(&Touched::Any, Stirs::ALL);
         }
         for (key, ring) in &mut self.rings {
             let touched = match &request.touched {
@@ -440,6 +521,7 @@ impl SlotFeed {
                 }
                 self.drop_covered(value);
                 self.channel_created();
+                self.stir_where(&Touched::Any, Stirs::ALL);
                 None
             }
             Some(watermark) if value > watermark => Some(ReadRequest {
@@ -470,6 +552,11 @@ impl SlotFeed {
             .subscribe(id, wake);
     }
 
+    /// Makes a subscription that follows a channel hear of its stirs.
+    pub(crate) fn watch(&mut self, key: ChannelKey, id: SubscriberId, watcher: Watcher) {
+        self.watchers.entry(key).or_default().insert(id, watcher);
+    }
+
     /// Makes a subscription hear of channels that are opened, or no longer.
     pub(crate) fn wait_for_channels(&mut self, id: SubscriberId, wake: Option<Arc<Notify>>) {
         match wake {
@@ -488,6 +575,12 @@ impl SlotFeed {
                 .is_some_and(|ring| ring.unsubscribe(id))
             {
                 self.rings.remove(key);
+            }
+            if let Some(watchers) = self.watchers.get_mut(key) {
+                watchers.remove(&id);
+                if watchers.is_empty() {
+                    self.watchers.remove(key);
+                }
             }
         }
         if !self.is_active() {

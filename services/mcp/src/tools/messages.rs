@@ -35,6 +35,7 @@ pub(super) async fn read_messages(call: &Call<'_>) -> Result<Outcome> {
         mention: arguments.owned("mention"),
         sender: arguments.owned("sender"),
         thread_id: arguments.owned("thread_id"),
+        wait_seconds: None,
     };
     let channel = arguments.required("channel");
     let page = call.client.read_messages(channel, &query).await?;

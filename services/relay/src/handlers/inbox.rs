@@ -5,7 +5,8 @@ use axum::response::Response;
 use handoff_core::{Operation, Result};
 use handoff_protocol::{
     Cursor, ErrorCode, Id,
-    inbox::{Inbox, InboxRequest},
+    inbox::{Inbox, InboxAckRequest, InboxRequest},
+    messages::Ack,
 };
 use std::time::Duration;
 use utoipa::IntoParams;
@@ -66,4 +67,26 @@ pub(crate) async fn read_inbox(request: ApiRequest) -> Result<Response> {
             .unwrap_or(Duration::ZERO),
     };
     ok(&request.relay().read_inbox(&grant, &inbox_request).await?)
+}
+
+/// Move the caller's acks in several channels.
+///
+/// All of them or none. Each is as the ack of one channel: it only moves forward, and no further
+/// than the newest message. Needs write on each channel.
+#[utoipa::path(
+    post,
+    path = "/api/inbox/ack",
+    request_body = InboxAckRequest,
+    responses((status = 200, description = "The acks as they stand, in the order asked",
+        body = Vec<Ack>)),
+    extensions(("x-refusals" = json!([ErrorCode::Forbidden, ErrorCode::InvalidChannelName, ErrorCode::InvalidCursor, ErrorCode::ChannelNotFound])))
+)]
+pub(crate) async fn move_acks(mut request: ApiRequest) -> Result<Response> {
+    // The body says which channels: it is read before their permission is asked for.
+    let acks = request.json::<InboxAckRequest>().await?.parse()?;
+    let channels = acks.iter().map(|(channel, _)| channel.clone()).collect();
+    let grant = request
+        .grant_on_channels(Operation::MoveAcks, channels)
+        .await?;
+    ok(&request.relay().move_acks(&grant, acks).await?)
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     door::{ApiRequest, created, no_content, ok},
-    openapi::{LimitParams, PageParams},
+    openapi::{LimitParams, PageParams, WaitParams},
 };
 use axum::response::Response;
 use handoff_core::{Operation, Posted, Result};
@@ -73,8 +73,10 @@ pub(crate) async fn post_message(mut request: ApiRequest) -> Result<Response> {
         ("mention" = Option<String>, Query, description = "Only those that call this name"),
         ("sender" = Option<String>, Query, description = "Only those from this sender"),
         ("thread_id" = Option<Id>, Query, description = "Only the replies to this message"),
+        WaitParams,
     ),
-    responses((status = 200, description = "A page", body = MessagePage))
+    responses((status = 200, description = "A page", body = MessagePage)),
+    extensions(("x-refusals" = json!([ErrorCode::SseLimitReached])))
 )]
 pub(crate) async fn list_messages(request: ApiRequest) -> Result<Response> {
     let grant = request.channel_grant(Operation::ListMessages).await?;
@@ -85,7 +87,9 @@ pub(crate) async fn list_messages(request: ApiRequest) -> Result<Response> {
         sender: query.text("sender")?,
         thread_id: query.id("thread_id")?,
     };
-    ok(&request.relay().list_messages(&grant, &filter, page).await?)
+    let wait = query.wait()?;
+    let relay = request.relay();
+    ok(&relay.list_messages(&grant, &filter, page, wait).await?)
 }
 
 /// Delete a message.
@@ -161,11 +165,12 @@ pub(crate) async fn list_acks(request: ApiRequest) -> Result<Response> {
 #[utoipa::path(
     get,
     path = "/api/channels/{channel}/unread",
-    params(LimitParams),
-    responses((status = 200, description = "A page", body = MessagePage))
+    params(LimitParams, WaitParams),
+    responses((status = 200, description = "A page", body = MessagePage)),
+    extensions(("x-refusals" = json!([ErrorCode::SseLimitReached])))
 )]
 pub(crate) async fn list_unread(request: ApiRequest) -> Result<Response> {
     let grant = request.channel_grant(Operation::ListUnread).await?;
-    let limit = request.query().limit()?;
-    ok(&request.relay().list_unread(&grant, limit).await?)
+    let (limit, wait) = (request.query().limit()?, request.query().wait()?);
+    ok(&request.relay().list_unread(&grant, limit, wait).await?)
 }

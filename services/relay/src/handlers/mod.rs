@@ -10,3 +10,4 @@ pub(crate) mod statuses;
 pub(crate) mod streams;
 pub(crate) mod teams;
 pub(crate) mod tokens;
+pub(crate) mod waits;

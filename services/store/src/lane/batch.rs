@@ -34,7 +34,7 @@ fn exclusive_key(write: &Write) -> Option<ExclusiveKey> {
         // It also lowers its parent's count: that row must not be touched twice in a statement.
         Write::DeleteMessage(message) => Some(ExclusiveKey::MessageDeletion(message.team)),
         Write::DeleteChannel(channel) => Some(ExclusiveKey::ChannelDeletion(channel.team)),
-        Write::Ack(_)
+        Write::Acks(_)
         | Write::SetStatus(_)
         | Write::DeleteStatus(_)
         | Write::CreateChannel(_)

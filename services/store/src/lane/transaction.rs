@@ -249,7 +249,7 @@ impl<'a> Groups<'a> {
                         .channels
                         .want(channel.team, &channel.name, description, Some(place));
                 }
-                Write::Ack(ack) => groups.acks.push(place, ack),
+                Write::Acks(write) => groups.acks.push(place, &write.acks),
                 Write::DeleteStatus(status) => groups.status_deletions.push(place, status),
                 Write::DeleteMessage(message) => groups.message_deletions.push(place, message),
                 Write::DeleteChannel(channel) => groups.channel_deletions.push(place, channel),
@@ -579,31 +579,40 @@ impl Posts<'_> {
 /// Acks by who moves which: of several in a batch only the furthest counts.
 #[derive(Default)]
 struct Acks<'a> {
+    /// Their places are those in `answered`.
     furthest: Group<'a, super::MoveAck>,
     by_reader: HashMap<(TeamId, &'a str, &'a str), usize>,
-    /// For each of `furthest`, the places of all that it answers.
-    answered: Vec<Vec<usize>>,
+    /// For each of `furthest`, all that it answers: the place in the batch and within its write.
+    answered: Vec<Vec<(usize, usize)>>,
+    /// The places of the writes, each with how many acks it has.
+    writes: Vec<(usize, usize)>,
 }
 
 impl<'a> Acks<'a> {
-    fn push(&mut self, place: usize, ack: &'a super::MoveAck) {
-        let next = self.furthest.writes.len();
-        let reader = (ack.team, ack.channel.as_str(), ack.sender.as_str());
-        let index = *self.by_reader.entry(reader).or_insert(next);
-        if index == next {
-            self.furthest.push(place, ack);
-            self.answered.push(vec![place]);
-            return;
-        }
-        self.answered[index].push(place);
-        if ack.last_read_id > self.furthest.writes[index].last_read_id {
-            self.furthest.writes[index] = ack;
+    fn push(&mut self, place: usize, acks: &'a [super::MoveAck]) {
+        self.writes.push((place, acks.len()));
+        for (within, ack) in acks.iter().enumerate() {
+            let next = self.furthest.writes.len();
+            let reader = (ack.team, ack.channel.as_str(), ack.sender.as_str());
+            let index = *self.by_reader.entry(reader).or_insert(next);
+            if index == next {
+                self.furthest.push(index, ack);
+                self.answered.push(vec![(place, within)]);
+                continue;
+            }
+            self.answered[index].push((place, within));
+            if ack.last_read_id > self.furthest.writes[index].last_read_id {
+                self.furthest.writes[index] = ack;
+            }
         }
     }
 
     fn outcomes(&self, rows: &[Row], committed: &mut Committed) -> Result<()> {
+        for (place, count) in &self.writes {
+            committed.outcomes[*place] = Some(Outcome::Acks(vec![None; *count]));
+        }
         for row in rows {
-            let (first_place, ack) = self.furthest.of(row)?;
+            let (index, ack) = self.furthest.of(row)?;
             let channel: Option<i64> = row.try_get("channel_id")?;
             let moved = match channel {
                 Some(_) => Some(AckMoved {
@@ -618,12 +627,13 @@ impl<'a> Acks<'a> {
                     team: ack.team,
                     channel,
                     id,
-                    kind: EventKind::Unstreamed,
+                    kind: EventKind::AckMoved,
                 });
             }
-            let answered = self.answered.iter().find(|places| places[0] == first_place);
-            for place in answered.into_iter().flatten() {
-                committed.outcomes[*place] = Some(Outcome::Ack(moved));
+            for (place, within) in &self.answered[index] {
+                if let Some(Outcome::Acks(acks)) = &mut committed.outcomes[*place] {
+                    acks[*within] = moved;
+                }
             }
         }
         Ok(())
@@ -642,7 +652,7 @@ impl Group<'_, super::SetStatus> {
             let outcome = match row.try_get::<_, Option<i64>>("id")? {
                 Some(id) => {
                     let channel = Some(ChannelId(row.try_get("channel_id")?));
-                    let kind = EventKind::Unstreamed;
+                    let kind = EventKind::StatusChanged;
                     committed.events.push(Event {
                         team: status.team,
                         channel,
@@ -674,7 +684,7 @@ impl Deletion for super::DeleteStatus {
     }
 
     fn event(&self) -> EventKind {
-        EventKind::Unstreamed
+        EventKind::StatusChanged
     }
 
     fn outcome(deleted: bool) -> Outcome {
@@ -735,7 +745,7 @@ impl Group<'_, super::Denial> {
     fn outcomes(&self, rows: &[Row], committed: &mut Committed) -> Result<()> {
         for row in rows {
             let (place, denial) = self.of(row)?;
-            let kind = EventKind::Unstreamed;
+            let kind = EventKind::Denied;
             let id = row.try_get("id")?;
             committed.events.push(Event {
                 team: denial.team,

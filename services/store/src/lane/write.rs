@@ -11,7 +11,7 @@ use handoff_protocol::{
 /// A write to one team's data.
 pub(crate) enum Write {
     Post(Post),
-    Ack(MoveAck),
+    Acks(MoveAcks),
     SetStatus(SetStatus),
     DeleteStatus(DeleteStatus),
     DeleteMessage(DeleteMessage),
@@ -23,7 +23,7 @@ pub(crate) enum Write {
 /// What came of a [`Write`].
 pub(crate) enum Outcome {
     Post(PostOutcome),
-    Ack(Option<AckMoved>),
+    Acks(Vec<Option<AckMoved>>),
     SetStatus(SetStatusOutcome),
     DeleteStatus(bool),
     DeleteMessage(bool),
@@ -82,6 +82,12 @@ pub struct MoveAck {
     pub sender: Name,
     /// How far; beyond the newest message it counts as that.
     pub last_read_id: Id,
+}
+
+/// Acks of one team that are moved together.
+pub(crate) struct MoveAcks {
+    pub(crate) team: TeamId,
+    pub(crate) acks: Vec<MoveAck>,
 }
 
 /// Where the ack stands after a [`MoveAck`].
@@ -184,7 +190,7 @@ impl Write {
     pub(crate) fn team(&self) -> TeamId {
         match self {
             Write::Post(post) => post.team,
-            Write::Ack(ack) => ack.team,
+            Write::Acks(acks) => acks.team,
             Write::SetStatus(status) => status.team,
             Write::DeleteStatus(status) => status.team,
             Write::DeleteMessage(message) => message.team,
@@ -206,10 +212,8 @@ impl Write {
                     .as_ref()
                     .map_or(0, |text| text.as_str().len()),
                 Write::Audit(denial) => denial.action.len(),
-                Write::Ack(_)
-                | Write::DeleteStatus(_)
-                | Write::DeleteMessage(_)
-                | Write::DeleteChannel(_) => 0,
+                Write::Acks(acks) => OVERHEAD * acks.acks.len(),
+                Write::DeleteStatus(_) | Write::DeleteMessage(_) | Write::DeleteChannel(_) => 0,
             }
     }
 }
@@ -232,9 +236,14 @@ impl Store {
         submit!(self, Post, post)
     }
 
-    /// Moves an ack forward, never back; none where the channel doesn't exist.
-    pub async fn move_ack(&self, ack: MoveAck) -> Result<Option<AckMoved>> {
-        submit!(self, Ack, ack)
+    /// Moves acks of one team forward, never back, in one transaction; none where a channel
+    /// doesn't exist.
+    pub async fn move_acks(
+        &self,
+        team: TeamId,
+        acks: Vec<MoveAck>,
+    ) -> Result<Vec<Option<AckMoved>>> {
+        submit!(self, Acks, MoveAcks { team, acks })
     }
 
     /// Sets a status entry and records the change.

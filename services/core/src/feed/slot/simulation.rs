@@ -131,7 +131,7 @@ impl World {
                 kind: match &kind {
                     RowKind::Message { message, .. } => EventKind::Message(message.clone()),
                     RowKind::Deletion(message) => EventKind::MessageDeleted(*message),
-                    RowKind::Unstreamed => EventKind::Unstreamed,
+                    RowKind::Unstreamed => EventKind::AckMoved,
                 },
             };
             self.table.push(Row { id, channel, kind });
