@@ -2,13 +2,16 @@
 
 With it `terraform init`, `validate` and `test` with `mock_provider` run where the registry is out of
 reach. It gets the provider's name and a file of schemas like those that provider_schemas.py writes,
-prints how Terraform reaches it (TF_REATTACH_PROVIDERS), and serves until it is killed. Only schemas
-are asked of it: resources and data sources are mocked.
+prints how Terraform reaches it (TF_REATTACH_PROVIDERS), and serves until its standard input ends, as it
+does when the check that started it is gone. Only schemas are asked of it: resources and data
+sources are mocked.
 """
 
 import json
+import os
 import pathlib
 import sys
+import threading
 
 import tf.provider
 import tf.runner
@@ -94,6 +97,11 @@ class Provider(rpc.ProviderServicer):
         return wire.StopProvider.Response()
 
 
+def serve_while_wanted():
+    sys.stdin.read()
+    os._exit(0)
+
+
 class Named:
     """What the runner asks of a provider."""
 
@@ -109,5 +117,6 @@ if __name__ == "__main__":
     servicer = Provider(json.loads(pathlib.Path(schema_file).read_text()), provider_name)
     # The runner makes a servicer of its own; ours answers in its place.
     tf.provider.ProviderServicer = lambda provider: servicer
+    threading.Thread(target=serve_while_wanted, daemon=True).start()
     sys.stdout.reconfigure(line_buffering=True)
     tf.runner.run_provider(Named(provider_name), argv=[program, "--dev"])
