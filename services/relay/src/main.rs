@@ -73,8 +73,13 @@ fn start_logging(quiet: bool) {
     };
     let mut filter =
         EnvFilter::try_from_env("RUST_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    // Beyond this these libraries log what they carry: messages and keys. Nobody can ask for it.
-    for cap in ["tokio_postgres=info", "rmcp=warn", "hyper=debug", "rustls=debug"] {
+    // Beyond this these libraries log what they carry: messages and keys.
+    for cap in [
+        "tokio_postgres=info",
+        "rmcp=warn",
+        "hyper=debug",
+        "rustls=debug",
+    ] {
         if filter.max_level_hint() > Some(LevelFilter::INFO)
             && let Ok(cap) = cap.parse()
         {
