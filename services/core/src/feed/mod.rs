@@ -247,8 +247,10 @@ async fn read(
         .read_range(&request.channels, request.after, request.up_to)
         .await?;
     let traced: Vec<_> = read.events.iter().filter_map(Event::traceparent).collect();
-    slot.feed().apply_read(request, read);
-    trace::read(traced, began);
+    let taken_in = slot.feed().apply_read(request, read);
+    if taken_in {
+        trace::read(traced, began);
+    }
     Ok(())
 }
 

@@ -412,13 +412,14 @@ impl SlotFeed {
         }
     }
 
-    /// Takes in what a range holds. Commits may have been taken in since it was asked for.
-    pub(crate) fn apply_read(&mut self, request: &ReadRequest, read: RangeRead) {
+    /// Takes in what a range holds, unless it is no longer news: commits may have been taken in
+    /// since it was asked for. Answers whether it was.
+    pub(crate) fn apply_read(&mut self, request: &ReadRequest, read: RangeRead) -> bool {
         let Some(watermark) = self.watermark else {
-            return;
+            return false;
         };
         if watermark < request.after || watermark >= request.up_to {
-            return;
+            return false;
         }
         // What nobody told of may be that a channel was opened, or anything else.
         if request.touched == Touched::Any {
@@ -440,6 +441,7 @@ impl SlotFeed {
         self.watermark = Some(request.up_to);
         self.gap_since = None;
         self.drop_covered(request.up_to);
+        true
     }
 
     /// Forgets what waits but is covered by the watermark now.

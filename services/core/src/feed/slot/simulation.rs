@@ -183,7 +183,9 @@ impl World {
     /// One turn of the pump: begin a read, or end the one under way.
     fn pump(&mut self) {
         match self.reading.take() {
-            Some(Reading::Range(request, read)) => self.feed.apply_read(&request, read),
+            Some(Reading::Range(request, read)) => {
+                self.feed.apply_read(&request, read);
+            }
             Some(Reading::Settled(value, waiters)) => {
                 for waiter in waiters {
                     let _ = waiter.send(Ok(value));
