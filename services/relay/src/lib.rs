@@ -6,6 +6,7 @@ mod dev;
 mod door;
 mod error;
 mod handlers;
+mod health;
 mod in_process;
 mod query;
 pub mod router;
@@ -14,5 +15,6 @@ mod settings;
 mod sse;
 
 pub use dev::{DevSettings, dev};
+pub use health::HealthSettings;
 pub use serve::serve;
 pub use settings::{MigrateSettings, ServeSettings};

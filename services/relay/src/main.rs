@@ -1,7 +1,7 @@
 //! The binary `handoff-relay`.
 
 use clap::{Parser, Subcommand};
-use handoff_relay::{DevSettings, MigrateSettings, ServeSettings};
+use handoff_relay::{DevSettings, HealthSettings, MigrateSettings, ServeSettings};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -25,6 +25,8 @@ enum Command {
     Serve(ServeSettings),
     /// Bring the database's schema up to date; run it before new replicas start
     Migrate(MigrateSettings),
+    /// Ask the replica on this machine whether it is ready; the exit code tells
+    Health(HealthSettings),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
                 Command::Dev(settings) => handoff_relay::dev(settings).await,
                 Command::Serve(settings) => handoff_relay::serve(settings).await,
                 Command::Migrate(settings) => settings.run().await,
+                Command::Health(settings) => settings.run().await,
             }
         }),
         Err(error) => Err(error.into()),
