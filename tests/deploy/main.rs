@@ -3,6 +3,7 @@
 
 mod image;
 mod proxy;
+mod recovery;
 mod rolling;
 mod site;
 mod upgrade;
