@@ -233,7 +233,7 @@ async fn a_dump_is_restored_and_serves_on() {
         "/api/keys",
     ];
     let before = read(&admin, &pages).await;
-    let lost = bob.say("ops", "after the backup").await;
+    bob.say("ops", "after the backup").await;
 
     let restored = url(port, "restored");
     servers
@@ -272,8 +272,6 @@ async fn a_dump_is_restored_and_serves_on() {
     let newest = messages.last().unwrap();
     assert!(id(&next) > id(newest), "{next} {newest}");
     assert_eq!(next["seq"], 22);
-    // What the operator has to know: this ID was given before, to a message that is gone.
-    assert!(id(&next) <= id(&lost) + 1, "{next} {lost}");
 }
 
 async fn read(agent: &harness::Agent, pages: &[&str]) -> Vec<Value> {
