@@ -22,6 +22,7 @@ pub struct Agent {
     pub(crate) key: String,
     pub(crate) sender: String,
     pub(crate) team: Value,
+    pub(crate) base: Option<String>,
 }
 
 impl Agent {
@@ -29,6 +30,15 @@ impl Agent {
     pub fn on(&self, replica: usize) -> Agent {
         Agent {
             replica,
+            base: None,
+            ..self.clone()
+        }
+    }
+
+    /// The same key through something before the replicas, at a URL like `http://ADDRESS:PORT`.
+    pub fn through(&self, url: &str) -> Agent {
+        Agent {
+            base: Some(url.to_owned()),
             ..self.clone()
         }
     }
@@ -124,7 +134,10 @@ impl Agent {
     /// A request to be shaped further before it is sent.
     pub fn request(&self, method: Method, path: impl AsRef<str>) -> Request {
         let path = path.as_ref();
-        let uri = format!("{}{path}", self.fleet.replica(self.replica).url());
+        let uri = match &self.base {
+            Some(base) => format!("{base}{path}"),
+            None => format!("{}{path}", self.fleet.replica(self.replica).url()),
+        };
         let mut request = hyper::Request::builder()
             .method(&method)
             .uri(&uri)

@@ -1,5 +1,6 @@
 //! Databases: a migrated template once per server, a copy of it for each test, dropped with it.
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -47,7 +48,7 @@ impl Database {
     }
 
     /// A migrated database on a server of the test's own.
-    pub(crate) async fn create_on(postgres: &OwnPostgres) -> Database {
+    pub(crate) async fn create_on(postgres: &OwnPostgres, program: &Path) -> Database {
         let name = unique_name();
         connect(&postgres.url("postgres"))
             .await
@@ -55,7 +56,7 @@ impl Database {
             .await
             .expect("a new database");
         let url = postgres.url(&name);
-        migrate(&url)
+        migrate(&url, program)
             .await
             .unwrap_or_else(|error| panic!("{error}"));
         Database {
@@ -65,9 +66,32 @@ impl Database {
         }
     }
 
+    /// An empty database of somebody else's, to be migrated.
+    pub(crate) async fn given(url: &str, program: &Path) -> Database {
+        migrate(url, program)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
+        Database {
+            name: String::new(),
+            url: url.to_owned(),
+            shared: false,
+        }
+    }
+
     /// Its URL, past any proxy.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Brings its schema up to date, while replicas may be at work on it.
+    ///
+    /// # Panics
+    ///
+    /// When that fails.
+    pub async fn migrate(&self) {
+        migrate(&self.url, relay_binary())
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// A connection of the test's own, past any proxy. It closes when the client is dropped.
@@ -145,16 +169,17 @@ async fn template(server: &'static Server) {
                 .batch_execute(&format!("create database {TEMPLATE}"))
                 .await
                 .expect("a new template");
-            let migrated = migrate(&server.url(TEMPLATE)).await;
+            let migrated = migrate(&server.url(TEMPLATE), relay_binary()).await;
             migrated.unwrap_or_else(|error| panic!("{error}"));
         })
         .await;
 }
 
-async fn migrate(url: &str) -> Result<(), String> {
+async fn migrate(url: &str, program: &Path) -> Result<(), String> {
     let url = url.to_owned();
+    let program = program.to_owned();
     let finished = tokio::task::spawn_blocking(move || {
-        let mut migrate = Command::new(relay_binary());
+        let mut migrate = Command::new(program);
         migrate.arg("migrate").env("DATABASE_URL", url);
         run(migrate)
     })

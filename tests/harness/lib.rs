@@ -26,7 +26,7 @@ pub use eventually::{DEADLINE, eventually, within};
 pub use http::{RequestError, Response};
 pub use hyper::Method;
 pub use postgres::OwnPostgres;
-pub use process::{Finished, run};
+pub use process::{Daemon, Finished, run};
 pub use programs::{relay_binary, tool};
 pub use proxy::{CommitFault, Proxy};
 pub use relay::{Builder, Proxies, TestRelay};

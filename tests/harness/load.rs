@@ -106,11 +106,14 @@ struct Shared {
 impl Load {
     /// A load that uses one agent on these replicas.
     pub fn new(agent: &Agent, replicas: impl IntoIterator<Item = usize>) -> Load {
+        let seats = replicas.into_iter().map(|replica| agent.on(replica));
+        Load::with_seats(seats.collect())
+    }
+
+    /// A load that uses these in turn: one agent, wherever its requests go.
+    pub fn with_seats(seats: Vec<Agent>) -> Load {
         let shared = Shared {
-            seats: replicas
-                .into_iter()
-                .map(|replica| agent.on(replica))
-                .collect(),
+            seats,
             ticks: AtomicU64::new(0),
             names: AtomicU64::new(0),
             writes: Mutex::default(),

@@ -3,10 +3,10 @@
 //! The kernel kills a child when the *thread* that started it ends, and a test's thread ends with
 //! the test. So one thread that lives as long as the process starts them all.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{OnceLock, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread;
 
 use nix::sys::prctl;
@@ -40,6 +40,54 @@ pub(crate) fn spawn(mut command: Command) -> io::Result<Child> {
         command.pre_exec(|| prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from));
     }
     on_lasting_thread(move || command.spawn())
+}
+
+/// Another program that serves a test. It is killed when it is dropped.
+pub struct Daemon {
+    child: Child,
+    log: Arc<Mutex<String>>,
+}
+
+impl Daemon {
+    /// Starts a program that stays in the foreground and has no children of its own.
+    pub fn start(mut command: Command) -> io::Result<Daemon> {
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = spawn(command)?;
+        let log = Arc::<Mutex<String>>::default();
+        let written = log.clone();
+        let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+        thread::spawn(move || {
+            let mut line = String::new();
+            while stderr.read_line(&mut line).is_ok_and(|read| read > 0) {
+                written.lock().expect("nobody panics").push_str(&line);
+                line.clear();
+            }
+        });
+        Ok(Daemon { child, log })
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// What it wrote to its standard error so far.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("nobody panics").clone()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+        if thread::panicking() {
+            eprintln!("--- a daemon's log\n{}", self.log());
+        }
+    }
 }
 
 /// What a command that ran to its end left: its status and what it wrote.

@@ -1,6 +1,7 @@
 //! A relay for one test: a database, replicas, and a team.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -9,6 +10,7 @@ use crate::agent::Agent;
 use crate::database::Database;
 use crate::http::{self, Connections};
 use crate::postgres::OwnPostgres;
+use crate::programs::relay_binary;
 use crate::proxy::Proxy;
 use crate::replica::Replica;
 
@@ -95,6 +97,12 @@ impl TestRelay {
 
     /// Starts one more replica, with further settings, and returns its number.
     pub async fn start_replica(&self, environment: &[(&str, &str)]) -> usize {
+        self.start_replica_of(self.settings.program(), environment)
+            .await
+    }
+
+    /// Starts one more replica, of another release of the relay, and returns its number.
+    pub async fn start_replica_of(&self, program: &Path, environment: &[(&str, &str)]) -> usize {
         let index = self.replicas();
         let proxies = self.settings.proxies(&self.database).await;
         let mut settings = self.settings.clone();
@@ -102,7 +110,7 @@ impl TestRelay {
             settings = settings.replica_env(index, name, value);
         }
         let environment = settings.environment(index, &self.database, proxies.as_ref());
-        let replica = Arc::new(Replica::start(environment).await);
+        let replica = Arc::new(Replica::start(program, environment).await);
         self.proxies.lock().unwrap().extend(proxies);
         let mut replicas = self.fleet.replicas.lock().unwrap();
         replicas.push(replica);
@@ -150,6 +158,8 @@ pub struct Builder {
     replica_environment: HashMap<usize, HashMap<String, String>>,
     own_postgres: bool,
     through_proxy: bool,
+    program: Option<PathBuf>,
+    database_url: Option<String>,
 }
 
 impl Builder {
@@ -190,6 +200,22 @@ impl Builder {
         self
     }
 
+    /// An empty database that the test has made, and will remove.
+    pub fn database(mut self, url: &str) -> Builder {
+        self.database_url = Some(url.to_owned());
+        self
+    }
+
+    /// Another release of the relay, for its replicas and, with `own_postgres()`, for the schema.
+    pub fn release(mut self, program: &Path) -> Builder {
+        self.program = Some(program.to_owned());
+        self
+    }
+
+    fn program(&self) -> &Path {
+        self.program.as_deref().unwrap_or_else(|| relay_binary())
+    }
+
     /// Starts everything and signs up the team `acme`, whose first sender is `admin`.
     pub async fn start(self) -> TestRelay {
         let postgres = if self.own_postgres {
@@ -197,16 +223,17 @@ impl Builder {
         } else {
             None
         };
-        let database = match &postgres {
-            Some(postgres) => Database::create_on(postgres).await,
-            None => Database::create().await,
+        let database = match (&postgres, &self.database_url) {
+            (Some(postgres), _) => Database::create_on(postgres, self.program()).await,
+            (None, Some(url)) => Database::given(url, self.program()).await,
+            (None, None) => Database::create().await,
         };
         let mut proxies = Vec::new();
         let mut replicas = Vec::new();
         for index in 0..self.replicas.max(1) {
             let between = self.proxies(&database).await;
             let environment = self.environment(index, &database, between.as_ref());
-            replicas.push(Arc::new(Replica::start(environment).await));
+            replicas.push(Arc::new(Replica::start(self.program(), environment).await));
             proxies.extend(between);
         }
         let fleet = Arc::new(Fleet {
@@ -278,6 +305,7 @@ async fn sign_up(fleet: &Arc<Fleet>, team_name: &str, sender_name: &str) -> Agen
         key: String::new(),
         sender: sender_name.to_owned(),
         team: Value::Null,
+        base: None,
     };
     let body = json!({"team_name": team_name, "sender_name": sender_name});
     let made = nobody.post("/api/signup", body).await.expect(201);

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -11,7 +12,6 @@ use nix::unistd::Pid;
 
 use crate::DEADLINE;
 use crate::process::spawn;
-use crate::programs::relay_binary;
 
 /// A running relay process. It is killed when it is dropped.
 pub struct Replica {
@@ -23,16 +23,18 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Starts a process with exactly this environment and waits until its port is open.
-    pub(crate) async fn start(environment: Vec<(String, String)>) -> Replica {
-        tokio::task::spawn_blocking(move || Replica::start_blocking(&environment))
+    /// Starts a process of this program with exactly this environment and waits until its port is
+    /// open.
+    pub(crate) async fn start(program: &Path, environment: Vec<(String, String)>) -> Replica {
+        let program = program.to_owned();
+        tokio::task::spawn_blocking(move || Replica::start_blocking(&program, &environment))
             .await
             .expect("the start does not panic")
             .unwrap_or_else(|failure| panic!("{failure}"))
     }
 
-    fn start_blocking(environment: &[(String, String)]) -> Result<Replica, String> {
-        let mut serve = Command::new(relay_binary());
+    fn start_blocking(program: &Path, environment: &[(String, String)]) -> Result<Replica, String> {
+        let mut serve = Command::new(program);
         serve
             .arg("serve")
             .env_clear()

@@ -6,6 +6,7 @@ mod dev;
 mod door;
 mod error;
 mod handlers;
+mod health;
 mod in_process;
 mod openapi;
 mod operate;
@@ -17,6 +18,7 @@ mod sse;
 mod telemetry;
 
 pub use dev::{DevSettings, dev};
+pub use health::HealthSettings;
 pub use openapi::document as openapi_document;
 pub use operate::{begin_new_epoch, migrate, rotate_signing_key};
 pub use serve::serve;

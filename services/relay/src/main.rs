@@ -1,7 +1,7 @@
 //! The binary `handoff-relay`.
 
 use clap::{Parser, Subcommand};
-use handoff_relay::{DatabaseSettings, DevSettings, RotateSettings, ServeSettings};
+use handoff_relay::{DatabaseSettings, DevSettings, HealthSettings, RotateSettings, ServeSettings};
 use std::process::ExitCode;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
@@ -36,6 +36,8 @@ enum Command {
     RotateSigningKey(RotateSettings),
     /// Print the OpenAPI document of the HTTP API, for instance to generate a client
     Openapi,
+    /// Ask the replica on this machine whether it is ready; the exit code tells
+    Health(HealthSettings),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
                 Command::RotateSigningKey(settings) => {
                     handoff_relay::rotate_signing_key(settings).await
                 }
+                Command::Health(settings) => settings.run().await,
             }
         }),
         Err(error) => Err(error.into()),
