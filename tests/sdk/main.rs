@@ -2,6 +2,5 @@
 //! The tests themselves are TypeScript, in `services/sdk-typescript/tests`; each file is a test here.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod browser;
 mod node;
 mod runtimes;
