@@ -24,7 +24,7 @@ export default tseslint.config(
     },
   },
   {
-    files: ["**/*.mjs", "*.config.ts"],
+    files: ["**/*.mjs", "**/*.cjs", "*.config.ts"],
     ...tseslint.configs.disableTypeChecked,
   },
 );
