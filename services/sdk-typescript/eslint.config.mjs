@@ -16,11 +16,15 @@ export default tseslint.config(
           message: "Don't cast by way of unknown.",
         },
       ],
+      "@typescript-eslint/no-floating-promises": [
+        "error",
+        { allowForKnownSafeCalls: [{ from: "package", name: ["test", "after"], package: "node:test" }] },
+      ],
       "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true }],
     },
   },
   {
-    files: ["**/*.mjs", "*.config.ts"],
+    files: ["**/*.mjs", "**/*.cjs", "*.config.ts"],
     ...tseslint.configs.disableTypeChecked,
   },
 );

@@ -8,4 +8,8 @@ export default defineConfig({
   target: "es2022",
   platform: "neutral",
   minify: true,
+  // Node prints the whole line that an uncaught error comes from.
+  esbuildOptions(options) {
+    options.lineLimit = 160;
+  },
 });

@@ -2,7 +2,6 @@
 //! The tests themselves are TypeScript, in `services/sdk-typescript/tests`; each file is a test here.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod browser;
 #[path = "../mcp/client.rs"]
 #[allow(dead_code, reason = "made for the MCP tests, which use all of it")]
 mod mcp_client;

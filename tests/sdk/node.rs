@@ -188,6 +188,21 @@ async fn whole_surface() {
 }
 
 #[tokio::test]
+async fn types_are_those_of_the_document() {
+    run_tests("openapi.test.ts", TestRelay::new().await).await;
+}
+
+#[tokio::test]
+async fn tokens() {
+    run_tests("tokens.test.ts", TestRelay::new().await).await;
+}
+
+#[tokio::test]
+async fn waits() {
+    run_tests("waits.test.ts", TestRelay::new().await).await;
+}
+
+#[tokio::test]
 async fn retries() {
     run_tests("retries.test.ts", TestRelay::new().await).await;
 }

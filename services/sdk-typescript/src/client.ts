@@ -11,6 +11,7 @@ import { Http, mayPass, type Call, type KeySource, type RequestOptions } from ".
 import { MessageStream, type StreamOptions } from "./streaming.ts";
 import { Subscription } from "./subscription.ts";
 import type {
+  About,
   Ack,
   AuditEntry,
   AuditPage,
@@ -25,7 +26,6 @@ import type {
   Message,
   MessagePage,
   Permissions,
-  RelayDescription,
   SignedUp,
   Status,
   StatusChange,
@@ -162,8 +162,8 @@ export interface TokenOptions extends RequestOptions {
 
 /** What to wait for, and for how long. */
 export type WaitRequest = RequestOptions & {
-  /** Seconds, 1 to 50. */
-  timeout_seconds: number;
+  /** Seconds, 1 to 50; by default 30. */
+  timeout_seconds?: number | undefined;
 } & (
     | { any: readonly WaitCondition[]; all?: undefined }
     | { all: readonly WaitCondition[]; any?: undefined }
@@ -229,7 +229,7 @@ export class Handoff {
   }
 
   /** What the relay says of itself. */
-  describe(options?: RequestOptions): Promise<RelayDescription> {
+  describe(options?: RequestOptions): Promise<About> {
     return this.#get("/api", options);
   }
 
@@ -391,7 +391,7 @@ export class Handoff {
       method: "POST",
       path: "/api/wait",
       body: { any, all, timeout_seconds },
-      held: timeout_seconds,
+      held: timeout_seconds ?? 30,
       signal,
       timeout,
     });

@@ -1,7 +1,7 @@
 //! The examples, each in a project with nothing but the package in it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use harness::{Agent, TestRelay};
 use serde_json::json;
@@ -16,7 +16,7 @@ fn example(project: &Project, name: &str) -> PathBuf {
     copy
 }
 
-fn run(project: &Project, program: &PathBuf, relay: &TestRelay, agent: &Agent) -> Command {
+fn run(project: &Project, program: &Path, relay: &TestRelay, agent: &Agent) -> Command {
     let mut node = project.node(program);
     node.env("RELAY_API_URL", relay.replica(0).url())
         .env("RELAY_API_KEY", agent.key());
