@@ -27,4 +27,8 @@ export default tseslint.config(
     files: ["**/*.mjs", "**/*.cjs", "*.config.ts"],
     ...tseslint.configs.disableTypeChecked,
   },
+  {
+    files: ["**/*.cjs"],
+    rules: { "@typescript-eslint/no-require-imports": "off" },
+  },
 );
