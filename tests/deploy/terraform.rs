@@ -1,5 +1,7 @@
 //! The checks of `terraform/`, which are written in Python (`tests/deploy/terraform/check.py`), and
-//! run the program `terraform` with stand-ins for its providers: nothing is asked of any cloud.
+//! run the program `terraform` with stand-ins for its providers: nothing is asked of any cloud. No
+//! package registry has that program: where it is missing only the checks that do without are run,
+//! and the others say so.
 
 use std::time::Duration;
 
@@ -8,6 +10,9 @@ use tokio::time::timeout;
 
 /// Terraform starts often, on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(540);
+
+/// What a check exits with where `terraform` is missing.
+const NOT_RUN: i32 = 77;
 
 /// Runs a check; it prints what is wrong.
 async fn check(name: &str) {
@@ -24,6 +29,10 @@ async fn check(name: &str) {
         .await
         .expect("it ends")
         .unwrap();
+    if output.status.code() == Some(NOT_RUN) {
+        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
     assert!(
         output.status.success(),
         "{}{}",

@@ -18,6 +18,8 @@ PROJECT = HERE.parents[2]
 PROVIDERS = json.loads((HERE / "providers.json").read_text())
 #: Of one command, on a busy machine.
 DEADLINE_SECONDS = 300
+#: The exit code that says that something needed is missing here.
+NOT_RUN = 77
 
 
 def roots():
@@ -87,10 +89,8 @@ class Workspace:
         """(succeeded, what it said)"""
         program = shutil.which("terraform")
         if not program:
-            sys.exit(
-                "The tests of terraform/ need the program terraform, 1.11 or later, on PATH; "
-                "see https://developer.hashicorp.com/terraform/install"
-            )
+            print("Not run: terraform, 1.11 or later, is not on PATH", file=sys.stderr)
+            sys.exit(NOT_RUN)
         done = subprocess.run(
             [program, f"-chdir={self.folder / root}", *arguments],
             env=self.environment,
