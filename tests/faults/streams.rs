@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::{Block, Method, TestRelay};
+use harness::{Block, Method, TestRelay, eventually};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -44,6 +44,36 @@ async fn g3_a_stream_cut_before_its_first_event_loses_nothing() {
             resumed.stays_silent().await;
         }
         here.delete("/api/channels/not-there-yet").await.expect(204);
+    }
+}
+
+#[tokio::test]
+async fn g3_a_channel_opened_while_reads_fail_is_found_once_they_work() {
+    let relay = TestRelay::builder()
+        .replicas(2)
+        .through_proxy()
+        .env("RUST_LOG", "info,handoff_core=debug")
+        .start()
+        .await;
+    let admin = relay.admin();
+    admin.say("ops", "before the streams").await;
+    let here = admin.on(1);
+    let mut one = here.stream("/api/channels/late/stream").await;
+    let mut many = here.stream("/api/stream?channels=ops,late").await;
+
+    // The bell is heard, and nothing can be looked up.
+    let reads = relay.proxy(1).database;
+    reads.refuse_new();
+    reads.cut();
+    let posted = admin.on(0).say("late", "the first message").await;
+    eventually("the streams have tried to read", || async {
+        let logs = relay.replica(1).logs();
+        (logs.matches("A stream can't read").count() >= 2).then_some(())
+    })
+    .await;
+    reads.pass();
+    for stream in [&mut one, &mut many] {
+        assert_eq!(stream.next().await.data["id"], posted["id"]);
     }
 }
 

@@ -190,6 +190,7 @@ impl Relay {
                 subscription: self.feed.subscribe(caller.team()),
                 waiting_for: channels.clone(),
                 channels_seen: 0,
+                must_look: true,
                 cursor: 0,
                 opened_at: Timestamp::now(),
                 place: place.clone(),
@@ -294,6 +295,8 @@ pub struct MessageStream {
     waiting_for: Vec<ChannelName>,
     /// How often a channel had been opened when they were last looked for.
     channels_seen: u64,
+    /// The last look for them was not brought to its end.
+    must_look: bool,
     cursor: i64,
     opened_at: Timestamp,
     place: Arc<StreamSlot>,
@@ -342,7 +345,11 @@ impl MessageStream {
         let mut pause = FIRST_PAUSE;
         loop {
             let seen = (!self.waiting_for.is_empty()).then_some(self.channels_seen);
-            let outcome = match self.subscription.take(self.cursor, seen) {
+            let taken = match self.must_look {
+                true => Taken::ChannelsCreated,
+                false => self.subscription.take(self.cursor, seen),
+            };
+            let outcome = match taken {
                 Taken::Frames { frames, cursor } => {
                     self.cursor = cursor;
                     if !frames.is_empty() {
@@ -403,7 +410,8 @@ impl MessageStream {
     /// Follows those of the channels waited for that exist by now. False where one was deleted
     /// before its deletion could be heard of.
     async fn find_channels(&mut self) -> Result<bool> {
-        // First the ears, then the look.
+        // First the ears, then the look; one that fails is made up for, since nothing wakes for it.
+        self.must_look = true;
         self.subscription.wait_for_channels(true);
         self.channels_seen = self.subscription.channels_created();
         let team = self.subscription.team();
@@ -421,11 +429,13 @@ impl MessageStream {
             self.subscription.wait_for_channels(false);
         }
         let followed = self.subscription.channel_ids();
-        Ok(followed.is_empty()
-            || !self
+        let deleted = !followed.is_empty()
+            && self
                 .relay
                 .store
                 .any_channel_deleted(team, &followed)
-                .await?)
+                .await?;
+        self.must_look = false;
+        Ok(!deleted)
     }
 }
