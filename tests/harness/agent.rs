@@ -36,6 +36,7 @@ impl Agent {
     }
 
     /// The same key through something before the replicas, at a URL like `http://ADDRESS:PORT`.
+    /// It may change answers, so they aren't held against the relay's document.
     pub fn through(&self, url: &str) -> Agent {
         Agent {
             base: Some(url.to_owned()),
@@ -152,6 +153,7 @@ impl Agent {
         Request {
             fleet: self.fleet.clone(),
             line: format!("{method} {path}"),
+            is_direct: self.base.is_none(),
             request,
         }
     }
@@ -184,6 +186,7 @@ impl Agent {
 pub struct Request {
     fleet: Arc<Fleet>,
     line: String,
+    is_direct: bool,
     request: hyper::Request<Bytes>,
 }
 
@@ -223,8 +226,13 @@ impl Request {
 
     /// Sends it where the connection may well be lost.
     pub async fn try_send(self) -> Result<Response, RequestError> {
+        let is_direct = self.is_direct;
         let (line, response) = self.start().await;
-        Response::read(line, response?).await
+        let response = Response::read(line, response?).await?;
+        if is_direct {
+            response.hold_against_contract();
+        }
+        Ok(response)
     }
 
     /// Opens a stream, which must be granted.
@@ -239,6 +247,7 @@ impl Request {
 
     /// Opens a stream; the outer error is a lost connection, the inner one a refusal.
     pub async fn try_open(self) -> Result<Result<EventStream, Response>, RequestError> {
+        let is_direct = self.is_direct;
         let (line, response) = self.start().await;
         let response = response?;
         let streams = response
@@ -246,9 +255,17 @@ impl Request {
             .get("content-type")
             .is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
         if response.status().as_u16() == 200 && streams {
-            Ok(Ok(EventStream::new(line, response)))
+            let stream = EventStream::new(line, response);
+            if is_direct {
+                stream.hold_against_contract();
+            }
+            Ok(Ok(stream))
         } else {
-            Ok(Err(Response::read(line, response).await?))
+            let refusal = Response::read(line, response).await?;
+            if is_direct {
+                refusal.hold_against_contract();
+            }
+            Ok(Err(refusal))
         }
     }
 

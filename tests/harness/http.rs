@@ -77,17 +77,21 @@ impl Response {
             Ok(Err(error)) => return Err(RequestError(chain(&error))),
             Err(_) => return Err(RequestError(format!("no whole body within {DEADLINE:?}"))),
         };
-        let status = parts.status.as_u16();
-        if let Some(wrong) = contract::violation(&request, status, &parts.headers, &body) {
-            let body = String::from_utf8_lossy(&body);
-            panic!("{request}: the OpenAPI document doesn't allow {status} {body:.500}: {wrong}");
-        }
         Ok(Response {
             request,
-            status,
+            status: parts.status.as_u16(),
             headers: Box::new(parts.headers),
             body,
         })
+    }
+
+    /// Panics unless the relay's own document allows this answer.
+    pub(crate) fn hold_against_contract(&self) {
+        let Response { request, body, .. } = self;
+        if let Some(wrong) = contract::violation(request, self.status, &self.headers, body) {
+            let (status, body) = (self.status, String::from_utf8_lossy(body));
+            panic!("{request}: the OpenAPI document doesn't allow {status} {body:.500}: {wrong}");
+        }
     }
 
     /// The status code.

@@ -67,10 +67,6 @@ enum Chunk {
 impl EventStream {
     pub(crate) fn new(request: String, response: hyper::Response<Incoming>) -> EventStream {
         let (parts, body) = response.into_parts();
-        let status = parts.status.as_u16();
-        if let Some(wrong) = contract::violation(&request, status, &parts.headers, b"") {
-            panic!("{request}: the OpenAPI document doesn't allow the stream: {wrong}");
-        }
         EventStream {
             request,
             headers: parts.headers,
@@ -79,6 +75,16 @@ impl EventStream {
             raw: Vec::new(),
             last_id: None,
             seen: VecDeque::new(),
+        }
+    }
+
+    /// Panics unless the relay's own document allows such a stream.
+    pub(crate) fn hold_against_contract(&self) {
+        if let Some(wrong) = contract::violation(&self.request, 200, &self.headers, b"") {
+            panic!(
+                "{}: the OpenAPI document doesn't allow the stream: {wrong}",
+                self.request
+            );
         }
     }
 

@@ -10,7 +10,12 @@ use utoipa::ToSchema;
 /// IDs ascend in commit order and are unique within a team. On the wire `"42"`: ASCII digits
 /// only, at most 2⁶³-1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, ToSchema)]
-#[schema(value_type = String, pattern = "^([0-9]{1,18}|[1-8][0-9]{18}|9[0-2][0-9]{17}|0-0)$", example = "42")]
+#[schema(
+    value_type = String,
+    // Up to 2^63-1, but for the last stretch before it, of which it has the end alone.
+    pattern = "^([0-9]{1,18}|[1-8][0-9]{18}|9[01][0-9]{17}|92[01][0-9]{16}|9223372036854775807|0-0)$",
+    example = "42"
+)]
 pub struct Id(i64);
 
 /// A place in a team's order: everything up to and including this ID has been seen. 0 is the

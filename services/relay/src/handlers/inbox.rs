@@ -79,7 +79,7 @@ pub(crate) async fn read_inbox(request: ApiRequest) -> Result<Response> {
     request_body = InboxAckRequest,
     responses((status = 200, description = "The acks as they stand, in the order asked",
         body = Vec<Ack>)),
-    extensions(("x-refusals" = json!([ErrorCode::Forbidden, ErrorCode::InvalidChannelName, ErrorCode::InvalidCursor, ErrorCode::ChannelNotFound])))
+    extensions(("x-refusals" = json!([ErrorCode::Forbidden, ErrorCode::InvalidChannelName, ErrorCode::InvalidCursor, ErrorCode::InvalidLimit, ErrorCode::ChannelNotFound])))
 )]
 pub(crate) async fn move_acks(mut request: ApiRequest) -> Result<Response> {
     // The body says which channels: it is read before their permission is asked for.
