@@ -1,7 +1,7 @@
 import tseslint from "typescript-eslint";
 
 export default tseslint.config(
-  { ignores: ["dist", "node_modules", "src/internal/openapi.ts"] },
+  { ignores: ["dist", "docs", "node_modules", "src/internal/openapi.ts"] },
   ...tseslint.configs.strictTypeChecked,
   {
     languageOptions: {

@@ -24,7 +24,9 @@ if (source === undefined) {
   console.error("npm run generate -- RELAY, its URL or its OpenAPI document");
   process.exit(1);
 }
-const text = HEADER + render(await openapiTS(await readDocument(source)));
+// A field that has a default may be left out all the same.
+const options = { defaultNonNullable: false };
+const text = HEADER + render(await openapiTS(await readDocument(source), options));
 if (process.argv.includes("--print")) process.stdout.write(text);
 else writeFileSync(new URL("../src/internal/openapi.ts", import.meta.url), text);
 
@@ -40,27 +42,37 @@ async function readDocument(source) {
   return JSON.parse(execFileSync(source, ["openapi"], options));
 }
 
-/** Each schema as a type of its own, under its own name. */
+/** Each schema, and the query of each operation that takes one, as a type of its own. */
 function render(nodes) {
-  const root = nodes.find((node) => ts.isInterfaceDeclaration(node) && node.name.text === "components");
-  const schemas = root.members.find((member) => member.name.text === "schemas").type.members;
+  const root = (name) => nodes.find((node) => ts.isInterfaceDeclaration(node) && node.name.text === name);
+  const member = (type, name) => type?.members?.find((member) => member.name.text === name)?.type;
   const printer = ts.createPrinter({ removeComments: false });
   const file = ts.createSourceFile("openapi.ts", "", ts.ScriptTarget.Latest);
-  const types = schemas.map((schema) => {
+  const declare = (name, type, comments) => {
     const exported = [ts.factory.createModifier(ts.SyntaxKind.ExportKeyword)];
-    const name = schema.name.text;
-    const declaration = ts.isTypeLiteralNode(schema.type)
-      ? ts.factory.createInterfaceDeclaration(exported, name, undefined, undefined, schema.type.members)
-      : ts.factory.createTypeAliasDeclaration(exported, name, undefined, schema.type);
-    const comments = ts.getSyntheticLeadingComments(schema);
+    const declaration = ts.isTypeLiteralNode(type)
+      ? ts.factory.createInterfaceDeclaration(exported, name, undefined, undefined, type.members)
+      : ts.factory.createTypeAliasDeclaration(exported, name, undefined, type);
     if (comments !== undefined) ts.setSyntheticLeadingComments(declaration, comments);
     return printer.printNode(ts.EmitHint.Unspecified, declaration, file);
+  };
+  const schemas = member(root("components"), "schemas").members.map((schema) =>
+    declare(schema.name.text, schema.type, ts.getSyntheticLeadingComments(schema)),
+  );
+  const queries = root("operations").members.flatMap((operation) => {
+    const query = member(member(operation.type, "parameters"), "query");
+    // Without one it is `never`.
+    if (query === undefined || !ts.isTypeLiteralNode(query)) return [];
+    const id = operation.name.text;
+    const name = `${id[0].toUpperCase()}${id.slice(1)}Query`;
+    return [`/** The query of \`${id}\`. */\n${declare(name, query)}`];
   });
+  const types = [...schemas, ...queries];
   return `\n${types.join("\n\n")}\n`
     .replaceAll(/components\["schemas"\]\["(\w+)"\]/g, "$1")
     .replaceAll("@description ", "")
-    // Formats and examples are for other tools; here they only take room.
-    .replaceAll(/^ *\* (Format: .*|@example [^{].*)\n/gm, "")
+    // Formats, defaults and examples are for other tools; here they only take room.
+    .replaceAll(/^ *\* (Format: .*|@default .*|@example [^{].*)\n/gm, "")
     .replaceAll(/^ *\* @example \{\n(?: *\* .*\n)*? *\* *\}\n/gm, "")
     .replaceAll(/\/\*\*\n *\* (.*)\n *\*\//g, "/** $1 */")
     .replaceAll(/^(?: {4})+/gm, (indent) => " ".repeat(indent.length / 2));

@@ -6,8 +6,9 @@
 import { EncryptionError, HandoffError, invalidArgument } from "./errors.ts";
 import type { EncryptionVersion, Place } from "./e2ee/envelope.ts";
 import { Keyring } from "./e2ee/keyring.ts";
-import { channelPath, query, segment } from "./internal/encoding.ts";
+import { channelPath, query, segment, type Every } from "./internal/encoding.ts";
 import { Http, mayPass, type Call, type KeySource, type RequestOptions } from "./internal/http.ts";
+import type * as wire from "./internal/openapi.ts";
 import { MessageStream, type StreamOptions } from "./streaming.ts";
 import { Subscription } from "./subscription.ts";
 import type {
@@ -16,6 +17,8 @@ import type {
   AuditEntry,
   AuditPage,
   Channel,
+  ChannelAckRequest,
+  ConditionState,
   CreatedKey,
   CreatedToken,
   Encryption,
@@ -33,7 +36,6 @@ import type {
   ThreadPage,
   WaitCondition,
   WaitOutcome,
-  WaitResult,
 } from "./types.ts";
 
 /** How a client reaches its relay, and as whom. */
@@ -120,7 +122,7 @@ export interface InboxOptions extends RequestOptions {
   channels?: readonly string[] | undefined;
   /** Only what mentions the caller. */
   mentions_only?: boolean | undefined;
-  /** Seconds, 50 at most, that the relay waits until there is something to show. */
+  /** Seconds, 55 at most, that the relay waits until there is something to show. */
   wait?: number | undefined;
 }
 
@@ -218,7 +220,7 @@ export class Handoff {
     return http(options, undefined).json({
       method: "POST",
       path: "/api/signup",
-      body: { team_name, sender_name },
+      body: { team_name, sender_name } satisfies Every<wire.SignupRequest>,
       repeatable: false,
     });
   }
@@ -228,7 +230,7 @@ export class Handoff {
     return this.#get("/api/me", options);
   }
 
-  /** What the relay says of itself. */
+  /** What the relay says of itself. Another `epoch` than before: its database was restored or failed over. */
   describe(options?: RequestOptions): Promise<About> {
     return this.#get("/api", options);
   }
@@ -238,8 +240,9 @@ export class Handoff {
   /** Opens a channel; one that is open already stays as it is. */
   createChannel(name: string, description?: string | ChannelOptions): Promise<Channel> {
     const options = typeof description === "string" ? { description } : (description ?? {});
+    const body = { name, description: options.description };
     // The second time answers with the channel that stands.
-    return this.#write("POST", "/api/channels", { name, description: options.description }, options);
+    return this.#write("POST", "/api/channels", body satisfies Every<wire.CreateChannelRequest>, options);
   }
 
   /** The channels that the key can read, by name. */
@@ -262,11 +265,12 @@ export class Handoff {
       throw invalidArgument("A message must say something");
     }
     const { mention, thread_id, idempotency_key, ...request } = options;
+    const encrypted = await this.#encrypt({ channel }, content, request);
     const message = await this.#http.json<Message>({
       ...request,
       method: "POST",
       path,
-      body: { content: await this.#encrypt({ channel }, content, request), mention, thread_id },
+      body: { content: encrypted, mention, thread_id } satisfies Every<wire.PostMessageRequest>,
       idempotencyKey: idempotency_key ?? randomName(),
     });
     return this.#readMessage(message, channel);
@@ -285,8 +289,9 @@ export class Handoff {
   /** A page of a channel's messages, oldest first: the newest, or the one right after `after_id`. */
   async read(channel: string, options: ReadOptions = {}): Promise<MessagePage> {
     const { after_id, limit, mention, sender, thread_id, wait, ...request } = options;
-    const parameters = query({ after_id, limit, mention, sender, thread_id, wait });
-    const path = channelPath(channel, `/messages${parameters}`);
+    const parameters = { after_id, limit, mention, sender, thread_id, wait };
+    const below = `/messages${query(parameters satisfies Every<wire.ListMessagesQuery>)}`;
+    const path = channelPath(channel, below);
     return this.#readPage(await this.#get<MessagePage>(path, request, wait), channel);
   }
 
@@ -309,7 +314,8 @@ export class Handoff {
   /** A message and a page of its replies, oldest first. */
   async thread(channel: string, id: string, options: PageOptions = {}): Promise<ThreadPage> {
     const { after_id, limit, ...request } = options;
-    const below = `/threads/${segment("message ID", id)}${query({ after_id, limit })}`;
+    const parameters = query({ after_id, limit } satisfies Every<wire.ReadThreadQuery>);
+    const below = `/threads/${segment("message ID", id)}${parameters}`;
     const page = await this.#get<ThreadPage>(channelPath(channel, below), request);
     const [parent, replies] = await Promise.all([
       this.#readMessage(page.parent, channel),
@@ -334,7 +340,8 @@ export class Handoff {
 
   /** Says that everything up to this message was read. Never moves back. */
   ack(channel: string, last_read_id: string, options?: RequestOptions): Promise<Ack> {
-    return this.#write("POST", channelPath(channel, "/ack"), { last_read_id }, options);
+    const body = { last_read_id } satisfies Every<wire.AckRequest>;
+    return this.#write("POST", channelPath(channel, "/ack"), body, options);
   }
 
   /** How far each sender has read a channel. */
@@ -345,7 +352,8 @@ export class Handoff {
   /** What comes after the caller's ack in a channel, its own messages included. Moves no ack. */
   async unread(channel: string, options: UnreadOptions = {}): Promise<MessagePage> {
     const { limit, wait, ...request } = options;
-    const path = channelPath(channel, `/unread${query({ limit, wait })}`);
+    const parameters = query({ limit, wait } satisfies Every<wire.ListUnreadQuery>);
+    const path = channelPath(channel, `/unread${parameters}`);
     return this.#readPage(await this.#get<MessagePage>(path, request, wait), channel);
   }
 
@@ -358,7 +366,7 @@ export class Handoff {
       channels: channels?.join(","),
       mentions_only: mentions_only === true ? true : undefined,
       wait,
-    });
+    } satisfies Every<wire.ReadInboxQuery>);
     const inbox = await this.#get<Inbox>(`/api/inbox${parameters}`, request, wait);
     const [mentions, messages] = await Promise.all([
       this.#readMessages(inbox.mentions),
@@ -368,42 +376,40 @@ export class Handoff {
   }
 
   /** Says of several channels how far they were read, all at once or none. */
-  ackInbox(
-    acks: readonly Pick<Ack, "channel" | "last_read_id">[],
-    options?: RequestOptions,
-  ): Promise<Ack[]> {
-    return this.#write("POST", "/api/inbox/ack", { acks }, options);
+  ackInbox(acks: readonly ChannelAckRequest[], options?: RequestOptions): Promise<Ack[]> {
+    const body = { acks } satisfies Every<wire.InboxAckRequest>;
+    return this.#write("POST", "/api/inbox/ack", body, options);
   }
 
   /**
    * Waits on the relay until any or all of the conditions hold, or the time is over. A condition that
    * holds already answers at once.
    */
-  async wait(request: WaitRequest): Promise<WaitResult> {
+  async wait(request: WaitRequest): Promise<WaitOutcome> {
     const { any, all, timeout_seconds, signal, timeout } = request;
     const conditions = any ?? all;
     for (const condition of conditions) {
-      if (this.#keyring && "status" in condition && condition.status.value !== undefined) {
+      if (this.#keyring && "status" in condition && typeof condition.status.value === "string") {
         throw invalidArgument("The relay can't compare encrypted values: wait for the entry's key");
       }
     }
-    const result = await this.#http.json<WaitResult>({
+    const outcome = await this.#http.json<WaitOutcome>({
       method: "POST",
       path: "/api/wait",
-      body: { any, all, timeout_seconds },
+      body: { any, all, timeout_seconds } satisfies Every<wire.WaitRequest>,
       held: timeout_seconds ?? 30,
       signal,
       timeout,
     });
-    const outcomes = result.conditions.map(async (outcome): Promise<WaitOutcome> => {
-      const { message, status } = outcome;
+    const states = outcome.conditions.map(async (state): Promise<ConditionState> => {
+      const { message, status } = state;
       return {
-        ...outcome,
+        ...state,
         ...(message && { message: await this.#readMessage(message) }),
         ...(status && { status: await this.#readStatus(status) }),
       };
     });
-    return { ...result, conditions: await Promise.all(outcomes) };
+    return { ...outcome, conditions: await Promise.all(states) };
   }
 
   // Status
@@ -417,21 +423,24 @@ export class Handoff {
   ): Promise<Status> {
     const path = channelPath(channel, "/status");
     const encrypted = await this.#encrypt({ channel, status_key: key }, value, options);
-    const status = await this.#write<Status>("PUT", path, { key, value: encrypted }, options);
+    const body = { key, value: encrypted } satisfies Every<wire.SetStatusRequest>;
+    const status = await this.#write<Status>("PUT", path, body, options);
     return this.#readStatus(status, channel);
   }
 
   /** The status entries of all channels that the key can read, of one channel, or of one key. */
   async getStatus(options: StatusFilter = {}): Promise<Status[]> {
     const { channel, key, ...request } = options;
-    const statuses = await this.#get<Status[]>(`/api/status${query({ channel, key })}`, request);
+    const parameters = query({ channel, key } satisfies Every<wire.ListAllStatusesQuery>);
+    const statuses = await this.#get<Status[]>(`/api/status${parameters}`, request);
     return Promise.all(statuses.map((status) => this.#readStatus(status, channel)));
   }
 
   /** A page of a channel's status history, oldest first: the newest, or the one after `after_id`. */
   async getStatusChanges(channel: string, options: PageOptions = {}): Promise<StatusChangePage> {
     const { after_id, limit, ...request } = options;
-    const path = channelPath(channel, `/status/changes${query({ after_id, limit })}`);
+    const parameters = query({ after_id, limit } satisfies Every<wire.ListStatusChangesQuery>);
+    const path = channelPath(channel, `/status/changes${parameters}`);
     const page = await this.#get<StatusChangePage>(path, request);
     const changes = page.changes.map(async (change): Promise<StatusChange> => {
       // A deletion says nothing, so there is nothing to say of its encryption either.
@@ -471,7 +480,7 @@ export class Handoff {
       ...request,
       method: "POST",
       path: "/api/keys",
-      body: { sender_name, permissions, expires_at },
+      body: { sender_name, permissions, expires_at } satisfies Every<wire.CreateKeyRequest>,
       repeatable: false,
     });
   }
@@ -488,7 +497,8 @@ export class Handoff {
     options?: RequestOptions,
   ): Promise<KeyPermissions> {
     const path = `/api/keys/${segment("key hash", hash)}/permissions`;
-    return this.#write("PUT", path, { permissions }, options);
+    const body = { permissions } satisfies Every<wire.SetPermissionsRequest>;
+    return this.#write("PUT", path, body, options);
   }
 
   /** Ends a key, which its hash names, and its streams. */
@@ -500,13 +510,14 @@ export class Handoff {
   createToken(options: TokenOptions = {}): Promise<CreatedToken> {
     const { permissions, sender_suffix, ttl_seconds, ...request } = options;
     const body = { permissions, sender_suffix, ttl_seconds };
-    return this.#write("POST", "/api/tokens", body, request);
+    return this.#write("POST", "/api/tokens", body satisfies Every<wire.CreateTokenRequest>, request);
   }
 
   /** A page of the denied requests, oldest first: the newest, or the one right after `after_id`. */
   audit(options: AuditOptions = {}): Promise<AuditPage> {
     const { after_id, limit, result, ...request } = options;
-    return this.#get(`/api/audit${query({ after_id, limit, result })}`, request);
+    const parameters = { after_id, limit, result } satisfies Every<wire.ListAuditQuery>;
+    return this.#get(`/api/audit${query(parameters)}`, request);
   }
 
   /** All denied requests, oldest first, page after page. */
@@ -663,7 +674,11 @@ function streamPath(channels: string | readonly string[]): string {
   const [first] = names;
   if (first === undefined) throw invalidArgument("A stream needs at least one channel");
   if (names.length === 1) return channelPath(first, "/stream");
-  return `/api/stream${query({ channels: names.join(",") })}`;
+  // Where it starts is said by a header.
+  const parameters: Omit<Every<wire.StreamChannelsQuery>, "last_event_id"> = {
+    channels: names.join(","),
+  };
+  return `/api/stream${query(parameters)}`;
 }
 
 /** Options may have more in them than a request knows. */

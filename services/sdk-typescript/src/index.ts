@@ -23,6 +23,6 @@ export {
 } from "./errors.ts";
 export { generateEncryptionKey, type EncryptionVersion } from "./e2ee/envelope.ts";
 export { MessageStream, type StreamOptions } from "./streaming.ts";
-export { Subscription, type SubscriptionEvents } from "./subscription.ts";
+export { Subscription, type Handler, type SubscriptionEvents } from "./subscription.ts";
 export type { KeySource, RequestOptions } from "./internal/http.ts";
 export type * from "./types.ts";

@@ -27,7 +27,7 @@ export interface StreamOptions {
 /** What a stream comes upon. */
 export type Happening =
   /** A connection was opened; what is posted from now on comes. Nothing comes before the first one. */
-  | { type: "open"; cursor: string | undefined }
+  | { type: "open"; cursor: string | undefined; epoch: string | undefined }
   | { type: "message"; message: Message }
   /** Everything up to this ID has come. */
   | { type: "cursor"; id: string };
@@ -65,6 +65,7 @@ export class MessageStream implements AsyncIterable<Message> {
   readonly #mention: string | undefined;
   #first: Promise<IteratorResult<Happening, void>> | undefined;
   #cursor: string | undefined;
+  #epoch: string | undefined;
   #connected = false;
 
   /** @internal Use `hf.stream()`. */
@@ -84,6 +85,14 @@ export class MessageStream implements AsyncIterable<Message> {
   /** Everything up to this ID was handed out: a later stream from here on goes on where this one was. */
   get cursor(): string | undefined {
     return this.#cursor;
+  }
+
+  /**
+   * The relay's epoch when it was last connected, as {@link Handoff.describe} tells it. Another one than
+   * before: the database was restored or failed over, and what came from the old one may be gone.
+   */
+  get epoch(): string | undefined {
+    return this.#epoch;
   }
 
   /** Whether there is a connection at the moment. */
@@ -148,6 +157,7 @@ export class MessageStream implements AsyncIterable<Message> {
       case "open":
         this.#connected = true;
         this.#cursor = happening.cursor;
+        this.#epoch = happening.epoch;
         break;
       case "message":
         this.#cursor = happening.message.id;
@@ -188,7 +198,8 @@ async function* happenings(
         const [first] = early;
         if (first?.id !== undefined && first.data === undefined) position = first.id;
       }
-      yield { type: "open", cursor: position };
+      const epoch = response.headers.get("handoff-epoch") ?? undefined;
+      yield { type: "open", cursor: position, epoch };
       for (let blocks: Block[] | undefined = early; ; blocks = await bytes.next()) {
         if (blocks === undefined) break;
         for (const { id: blockId, event, data } of blocks) {

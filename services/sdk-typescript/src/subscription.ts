@@ -19,7 +19,8 @@ export interface SubscriptionEvents {
   close: [];
 }
 
-type Handler<E extends keyof SubscriptionEvents> = (...what: SubscriptionEvents[E]) => unknown;
+/** What is called when something of this sort happens. */
+export type Handler<E extends keyof SubscriptionEvents> = (...what: SubscriptionEvents[E]) => unknown;
 
 /** A channel's messages as events. Nothing happens before {@link Subscription.connect}. */
 export class Subscription {

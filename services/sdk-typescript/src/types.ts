@@ -4,24 +4,33 @@
  */
 
 import type * as wire from "./internal/openapi.ts";
-import type { Ack, Permissions } from "./internal/openapi.ts";
 
 export type {
   About,
   Ack,
+  AcksConditionRequest,
   AuditEntry,
   AuditPage,
   Channel,
+  ChannelAckRequest,
+  ConditionRequest,
   CreatedKey,
+  CreatedToken,
+  Endpoint,
   ErrorCode,
   Key,
   KeyPermissions,
   Level,
   Limits,
   Me,
+  MessageConditionRequest,
   Permissions,
+  ReplyConditionRequest,
   SignedUp,
+  StatusConditionRequest,
   Team,
+  TextLimits,
+  UnreadCounts,
 } from "./internal/openapi.ts";
 
 /** How a text travelled, where the client has an encryption key. */
@@ -79,40 +88,21 @@ export interface Inbox extends Omit<wire.Inbox, "mentions" | "messages"> {
   messages: Message[];
 }
 
-/** A short-lived token. */
-export interface CreatedToken {
-  token: string;
-  sender: string;
-  permissions: Permissions;
-  expires_at: string;
-}
+/** Something to wait for: a status entry, acks, a reply or a message. */
+export type WaitCondition = {
+  [Kind in keyof wire.ConditionRequest]-?: Record<Kind, NonNullable<wire.ConditionRequest[Kind]>>;
+}[keyof wire.ConditionRequest];
 
-/** Something to wait for. */
-export type WaitCondition =
-  /** The entry stands, with this value and set after this ID where they are given. */
-  | { status: { channel: string; key: string; value?: string; after_id?: string } }
-  /** So many senders have read up to this message. */
-  | { acks: { channel: string; id: string; count: number } }
-  /** Somebody, or this sender, has replied to the message; after this ID, if given. */
-  | { reply: { channel: string; id: string; by?: string; after_id?: string } }
-  /** A message comes; after this ID, else from now on. */
-  | { message: { channel: string; mention?: string; sender?: string; after_id?: string } };
-
-/** What came of a condition. */
-export interface WaitOutcome {
-  /** Which of the conditions, counted from 0. */
-  index: number;
-  satisfied: boolean;
+/** How a condition stood at the end of a wait. */
+export interface ConditionState extends Omit<wire.ConditionState, "message" | "status"> {
+  /** The message or the reply: the first one. */
   message?: Message;
+  /** The entry as it stands, also where it says something else. */
   status?: Status;
-  acks?: Ack[];
-  /** As `after_id` of the same condition it waits for what comes next, and misses nothing in between. */
-  next_after_id?: string;
 }
 
 /** What came of a wait. */
-export interface WaitResult {
-  /** Whether what was asked for has happened; false: the time was over. */
-  satisfied: boolean;
-  conditions: WaitOutcome[];
+export interface WaitOutcome extends Omit<wire.WaitOutcome, "conditions"> {
+  /** Each condition, in the order asked. */
+  conditions: ConditionState[];
 }

@@ -5,6 +5,14 @@ import { invalidArgument } from "../errors.ts";
 /** A parameter's value; undefined, null and "" are left out. */
 export type QueryValue = string | number | boolean | null | undefined;
 
+/**
+ * A body or a query of the relay's document with every field named, be it as undefined: so the compiler
+ * finds what the relay has gained or lost.
+ */
+export type Every<T> = { [K in keyof Required<T>]: Lax<T[K]> };
+
+type Lax<T> = T extends (infer Item)[] ? readonly Item[] : T;
+
 /** The query of a URL, with its question mark; empty where there is nothing to say. */
 export function query(parameters: Record<string, QueryValue>): string {
   const parts = Object.entries(parameters).flatMap(([name, value]) =>

@@ -7,6 +7,8 @@
 export interface About {
   /** Every route. */
   endpoints: Endpoint[];
+  /** The epoch, a UUID: another one says that the database was restored or failed over. */
+  epoch?: string | null;
   /** Limits of texts, in words. */
   limits: TextLimits;
   /** `handoff-relay`. */
@@ -31,6 +33,16 @@ export interface Ack {
 export interface AckRequest {
   /** The last message read. */
   last_read_id: Id;
+}
+
+/** So many have read a message. */
+export interface AcksConditionRequest {
+  /** Required. */
+  channel: ChannelName;
+  /** Required, 1 to 100: how many senders have an ack that reaches it. */
+  count: number;
+  /** Required: the message. */
+  id: Id;
 }
 
 /** Something that a key was refused. */
@@ -71,8 +83,47 @@ export interface Channel {
   name: ChannelName;
 }
 
+/** An ack in one of several channels. */
+export interface ChannelAckRequest {
+  /** Required. */
+  channel: ChannelName;
+  /** Required: the last message read. */
+  last_read_id: Id;
+}
+
 /** A channel's name: `^[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}$`. */
 export type ChannelName = string;
+
+/** A condition as it comes: exactly one of these. */
+export interface ConditionRequest {
+  /** So many have read a message. */
+  acks?: AcksConditionRequest | null;
+  /** A message was posted. */
+  message?: MessageConditionRequest | null;
+  /** Somebody replied to a message. */
+  reply?: ReplyConditionRequest | null;
+  /** A status entry stands. */
+  status?: StatusConditionRequest | null;
+}
+
+/** How a condition stood at the end of a wait. */
+export interface ConditionState {
+  /** The acks that reach the message, by sender. */
+  acks?: Ack[];
+  /** Its place in the list, from 0. */
+  index: number;
+  /** The message or the reply: the first one. */
+  message?: Message;
+  /**
+   * Of all but acks: as `after_id` of the same condition it waits for what comes next, and
+   *     misses nothing in between.
+   */
+  next_after_id?: Id;
+  /** Whether it is true. */
+  satisfied: boolean;
+  /** The entry as it stands, also where it says something else. */
+  status?: Status;
+}
 
 /** What a message says: 1 to 32,768 bytes. */
 export type Content = string;
@@ -95,6 +146,16 @@ export interface CreateKeyRequest {
   sender_name: Name;
 }
 
+/** The body of `POST /api/tokens`. */
+export interface CreateTokenRequest {
+  /** No more than the key may do. None: all that the key may do, at any time. */
+  permissions?: Permissions | null;
+  /** The token speaks for `name/suffix`. None: for the key's own name. */
+  sender_suffix?: string | null;
+  /** How long it is good, 1 to 86,400. None: 3,600. */
+  ttl_seconds?: number | null;
+}
+
 /** The answer to `POST /api/keys`: the only place where the raw key is ever shown. */
 export interface CreatedKey {
   /** The raw key. */
@@ -107,6 +168,18 @@ export interface CreatedKey {
   permissions: Permissions;
   /** Whom it speaks for. */
   sender: Name;
+}
+
+/** The answer to `POST /api/tokens`: the only place where the token is ever shown. */
+export interface CreatedToken {
+  /** From when on it is refused. */
+  expires_at: Timestamp;
+  /** What it may do, as long as its key may. */
+  permissions: Permissions;
+  /** Whom it speaks for. */
+  sender: Name;
+  /** The token: it goes wherever a key goes. */
+  token: string;
 }
 
 /** What a channel is for: up to 1,024 characters. */
@@ -134,7 +207,7 @@ export interface ErrorBody {
  * A machine-readable reason. A code never changes its meaning; new ones may be added.
  * @enum {string}
  */
-export type ErrorCode = "MISSING_API_KEY" | "INVALID_API_KEY" | "FORBIDDEN" | "NOT_FOUND" | "METHOD_NOT_ALLOWED" | "RATE_LIMITED" | "SIGNUP_RATE_LIMITED" | "SSE_LIMIT_REACHED" | "INVALID_CHANNEL_NAME" | "INVALID_CURSOR" | "INVALID_LIMIT" | "INVALID_PARAMETER" | "INVALID_JSON" | "MISSING_FIELDS" | "INVALID_CONTENT" | "CONTENT_TOO_LARGE" | "VALUE_TOO_LARGE" | "KEY_TOO_LARGE" | "FIELD_TOO_LARGE" | "BODY_TOO_LARGE" | "INVALID_PERMISSIONS" | "INVALID_EXPIRY" | "LAST_ADMIN" | "KEY_LIMIT_REACHED" | "CHANNEL_LIMIT_REACHED" | "KEY_NOT_FOUND" | "CHANNEL_NOT_FOUND" | "MESSAGE_NOT_FOUND" | "THREAD_PARENT_NOT_FOUND" | "STATUS_NOT_FOUND" | "IDEMPOTENCY_MISMATCH" | "OVERLOADED" | "UNAVAILABLE" | "INTERNAL_ERROR";
+export type ErrorCode = "MISSING_API_KEY" | "INVALID_API_KEY" | "TOKEN_EXPIRED" | "FORBIDDEN" | "NOT_FOUND" | "METHOD_NOT_ALLOWED" | "RATE_LIMITED" | "SIGNUP_RATE_LIMITED" | "SSE_LIMIT_REACHED" | "INVALID_CHANNEL_NAME" | "INVALID_CURSOR" | "INVALID_LIMIT" | "INVALID_PARAMETER" | "INVALID_JSON" | "MISSING_FIELDS" | "INVALID_CONTENT" | "CONTENT_TOO_LARGE" | "VALUE_TOO_LARGE" | "KEY_TOO_LARGE" | "FIELD_TOO_LARGE" | "BODY_TOO_LARGE" | "INVALID_PERMISSIONS" | "INVALID_EXPIRY" | "LAST_ADMIN" | "KEY_LIMIT_REACHED" | "CHANNEL_LIMIT_REACHED" | "KEY_NOT_FOUND" | "CHANNEL_NOT_FOUND" | "MESSAGE_NOT_FOUND" | "THREAD_PARENT_NOT_FOUND" | "STATUS_NOT_FOUND" | "IDEMPOTENCY_MISMATCH" | "OVERLOADED" | "UNAVAILABLE" | "INTERNAL_ERROR";
 
 /** The state of a replica. */
 export interface Health {
@@ -162,6 +235,12 @@ export interface Inbox {
   next_after_id: Id;
   /** How much is unread in all, shown or not. */
   unread: UnreadCounts;
+}
+
+/** The body of `POST /api/inbox/ack`. */
+export interface InboxAckRequest {
+  /** Required, 1 to 100. */
+  acks: ChannelAckRequest[];
 }
 
 /** A key in the list. */
@@ -218,13 +297,13 @@ export interface Limits {
 export interface Me {
   /** From when on it is refused. */
   expires_at?: Timestamp;
-  /** The hash that names the key. */
+  /** The hash that names the key; of a token, the key that it was made with. */
   key: KeyHash;
   /** What holds it back. */
   limits: Limits;
   /** What it may do. */
   permissions: Permissions;
-  /** Whom the caller's key speaks for. */
+  /** Whom the caller's key or token speaks for. */
   sender: Name;
   /** The caller's team. */
   team: Team;
@@ -253,6 +332,20 @@ export interface Message {
   seq: number;
   /** The message it replies to. */
   thread_id: Id | null;
+  /** The span that it was posted in, where that trace is recorded. */
+  traceparent?: string;
+}
+
+/** A message was posted. */
+export interface MessageConditionRequest {
+  /** Only one after this place. None: one that is posted from now on. */
+  after_id?: Id | null;
+  /** Required. */
+  channel: ChannelName;
+  /** Only one that calls this name. */
+  mention?: MentionName | null;
+  /** Only one from this sender. */
+  sender?: Name | null;
 }
 
 /** A page of messages. */
@@ -283,6 +376,18 @@ export interface PostMessageRequest {
   mention?: string | null;
   /** The message to reply to. */
   thread_id?: Id | null;
+}
+
+/** Somebody replied to a message. */
+export interface ReplyConditionRequest {
+  /** Only replies after this place. None: all. */
+  after_id?: Id | null;
+  /** Only this sender's replies. */
+  by?: Name | null;
+  /** Required. */
+  channel: ChannelName;
+  /** Required: the message. */
+  id: Id;
 }
 
 /** The body of `PUT /api/keys/{hash}/permissions`. */
@@ -357,6 +462,18 @@ export interface StatusChangePage {
   next_after_id: Id;
 }
 
+/** A status entry stands. */
+export interface StatusConditionRequest {
+  /** It was set after this place. None: whenever it was. */
+  after_id?: Id | null;
+  /** Required. */
+  channel: ChannelName;
+  /** Required: the entry. */
+  key: StatusKey;
+  /** It says exactly this. None: whatever it says. */
+  value?: StatusValue | null;
+}
+
 /** What a status entry is called: 1 to 256 characters, any but U+0000. */
 export type StatusKey = string;
 
@@ -411,4 +528,132 @@ export interface UnreadCounts {
   };
   /** Messages that mention the caller. */
   mentions: number;
+}
+
+/** What `POST /api/wait` answers. */
+export interface WaitOutcome {
+  /** Each condition, in the order asked. */
+  conditions: ConditionState[];
+  /** Whether it ended because what was waited for is true, not because time was up. */
+  satisfied: boolean;
+}
+
+/** The body of `POST /api/wait`: `any` or `all`, one of them. */
+export interface WaitRequest {
+  /** Until all of these are true, 1 to 16. */
+  all?: ConditionRequest[] | null;
+  /** Until one of these is true, 1 to 16. */
+  any?: ConditionRequest[] | null;
+  /** How long at most, 1 to 50. None: 30. */
+  timeout_seconds?: number | null;
+}
+
+/** The query of `listAudit`. */
+export interface ListAuditQuery {
+  /**
+   * The page right after this ID; without it the newest one (of a thread the oldest). `0` is
+   *     the beginning.
+   */
+  after_id?: Id;
+  /** How many items a page holds at most. */
+  limit?: number;
+  /** Only entries with this result; all have `denied` */
+  result?: string;
+}
+
+/** The query of `listMessages`. */
+export interface ListMessagesQuery {
+  /**
+   * The page right after this ID; without it the newest one (of a thread the oldest). `0` is
+   *     the beginning.
+   */
+  after_id?: Id;
+  /** How many items a page holds at most. */
+  limit?: number;
+  /** Only those that call this name */
+  mention?: string;
+  /** Only those from this sender */
+  sender?: string;
+  /** Only the replies to this message */
+  thread_id?: Id;
+  /**
+   * Seconds to wait for something to show; counts as one of the key's streams meanwhile. A page
+   *     of messages waits only with `after_id`.
+   */
+  wait?: number;
+}
+
+/** The query of `listStatuses`. */
+export interface ListStatusesQuery {
+  /** Only this entry */
+  key?: string;
+}
+
+/** The query of `listStatusChanges`. */
+export interface ListStatusChangesQuery {
+  /**
+   * The page right after this ID; without it the newest one (of a thread the oldest). `0` is
+   *     the beginning.
+   */
+  after_id?: Id;
+  /** How many items a page holds at most. */
+  limit?: number;
+}
+
+/** The query of `streamChannel`. */
+export interface StreamChannelQuery {
+  /** The same, for clients that can't set headers; the header wins */
+  last_event_id?: Id;
+}
+
+/** The query of `readThread`. */
+export interface ReadThreadQuery {
+  /**
+   * The page right after this ID; without it the newest one (of a thread the oldest). `0` is
+   *     the beginning.
+   */
+  after_id?: Id;
+  /** How many items a page holds at most. */
+  limit?: number;
+}
+
+/** The query of `listUnread`. */
+export interface ListUnreadQuery {
+  /** How many items a page holds at most. */
+  limit?: number;
+  /**
+   * Seconds to wait for something to show; counts as one of the key's streams meanwhile. A page
+   *     of messages waits only with `after_id`.
+   */
+  wait?: number;
+}
+
+/** The query of `readInbox`. */
+export interface ReadInboxQuery {
+  /** Only what is newer. */
+  after_id?: Id;
+  /** Only these channels, with commas between their names: at most 500. */
+  channels?: string;
+  /** Only what mentions the caller. */
+  mentions_only?: boolean;
+  /** Bytes of text to show at most; a single longer message is shown. 0: counts alone. */
+  max_bytes?: number;
+  /** Seconds to wait for something to show. */
+  wait?: number;
+}
+
+/** The query of `listAllStatuses`. */
+export interface ListAllStatusesQuery {
+  /** Only entries of this channel */
+  channel?: string;
+  /** Only entries with this key */
+  key?: string;
+}
+
+/** The query of `streamChannels`. */
+export interface StreamChannelsQuery {
+  /** Names of channels, with commas between them: at most 500 */
+  channels: string;
+  /** The same, for clients that can't set headers; the header wins */
+  last_event_id?: Id;
 }
