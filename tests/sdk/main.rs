@@ -7,4 +7,5 @@
 mod mcp_client;
 mod node;
 mod packaging;
+mod programs;
 mod runtimes;

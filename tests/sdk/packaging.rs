@@ -6,3 +6,5 @@ mod pack;
 mod project;
 mod readme;
 mod registry;
+
+pub(crate) use project::packages;

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use harness::TestRelay;
 
-use crate::node::{build, command, sdk, succeed};
+use crate::node::build;
+use crate::programs::{command, sdk, succeed_as};
 
 /// Runs the scenario with this program and these arguments before the script.
 async fn run(
@@ -14,7 +15,7 @@ async fn run(
     script: &str,
     last: &[&str],
 ) {
-    build();
+    build().await;
     let relay = TestRelay::new().await;
     let mut run = command(program.as_ref());
     run.args(arguments)
@@ -24,7 +25,7 @@ async fn run(
         // Deno and Bun keep what they compile; a test leaves nothing behind.
         .env("DENO_DIR", std::env::temp_dir().join("handoff-test-deno"))
         .env("DENO_NO_UPDATE_CHECK", "1");
-    succeed(what, run).await;
+    succeed_as(what, &mut run).await;
 }
 
 /// A binary that an npm package carries: it lies in the platform's package, or, where npm ran the install

@@ -28,6 +28,8 @@ const targets = JSON.parse(readFileSync(join(sdk, "npm/targets.json"), "utf8"));
 const host = `${process.platform}-${process.arch}`;
 /** What package.json says to those who work on the SDK, not to those who use it. */
 const DEVELOPMENT = new Set(["private", "scripts", "devDependencies", "overrides"]);
+/** What the build takes into dist: its licences ask to come along. */
+const BUNDLED = ["eventsource-parser"];
 
 const HELP = `Makes the npm packages of Handoff's SDK.
 
@@ -195,6 +197,11 @@ function packSdk(manifest, staging) {
     cpSync(join(sdk, path), join(folder, path), { recursive: true });
   }
   copyFileSync(join(project, "LICENSE"), join(folder, "LICENSE"));
+  const notices = BUNDLED.map((name) => {
+    const license = readFileSync(join(sdk, "node_modules", name, "LICENSE"), "utf8");
+    return `dist has code of ${name} in it:\n\n${license}`;
+  });
+  writeFileSync(join(folder, "THIRD-PARTY-LICENSES"), notices.join("\n"));
 
   // The platforms' packages are not in package.json itself: `npm ci` could not install there what
   // is not published yet.

@@ -7,7 +7,8 @@ use harness::{Agent, TestRelay};
 use serde_json::json;
 use tokio::process::Command;
 
-use super::project::{Project, sdk, succeed};
+use super::project::Project;
+use crate::programs::{sdk, succeed};
 
 /// Puts an example into a project, as somebody would who tries it.
 fn example(project: &Project, name: &str) -> PathBuf {
@@ -24,11 +25,23 @@ fn run(project: &Project, program: &Path, relay: &TestRelay, agent: &Agent) -> C
 }
 
 #[tokio::test]
+async fn all_are_typed() {
+    let project = Project::with_sdk().await;
+    let files = fs::read_dir(sdk().join("examples")).unwrap();
+    let programs: Vec<PathBuf> = files
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".mts"))
+        .map(|name| example(&project, &name))
+        .collect();
+    assert!(programs.len() >= 3, "{programs:?}");
+    project.check_types(&programs).await;
+}
+
+#[tokio::test]
 async fn builder_and_reviewer() {
     let relay = TestRelay::new().await;
     let project = Project::with_sdk().await;
     let program = example(&project, "builder-and-reviewer.mts");
-    project.check_types(std::slice::from_ref(&program)).await;
     // What an earlier run has left is not taken for the talk.
     for _ in 0..2 {
         let said = succeed(&mut run(&project, &program, &relay, &relay.admin())).await;
@@ -53,7 +66,6 @@ async fn lock() {
     let relay = TestRelay::builder().replicas(2).start().await;
     let project = Project::with_sdk().await;
     let program = example(&project, "lock.mts");
-    project.check_types(std::slice::from_ref(&program)).await;
 
     let mut counters = Vec::new();
     for number in 0..AGENTS {
@@ -83,7 +95,6 @@ async fn encrypted_channel() {
     let relay = TestRelay::new().await;
     let project = Project::with_sdk().await;
     let program = example(&project, "encrypted-channel.mts");
-    project.check_types(std::slice::from_ref(&program)).await;
     let said = succeed(&mut run(&project, &program, &relay, &relay.admin())).await;
     let lines: Vec<&str> = said.lines().collect();
     let [with, without, another, status] = lines[..] else {

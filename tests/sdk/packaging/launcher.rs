@@ -12,8 +12,9 @@ use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::time::timeout;
 
-use super::project::{Project, VERSION, finish, platform, succeed};
+use super::project::{Project, VERSION, platform};
 use crate::mcp_client::handoff_binary;
+use crate::programs::{finish, succeed};
 
 impl Project {
     /// The processes that run the program installed here.

@@ -1,31 +1,19 @@
-//! Packed once a test process, installed into a project for each test.
+//! Packed and installed once a test process, copied into a project for each test.
 
 use std::env::consts;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
-use std::time::Duration;
 
 use harness::{Agent, Finished, TestRelay};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
-use tokio::time::timeout;
 
-/// npm and compilers do a lot, on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(180);
+use crate::programs::{finish, npm_environment, program, sdk, succeed};
 
 /// The version that everything of the project has.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// Where the SDK's sources are.
-pub(super) fn sdk() -> &'static Path {
-    Path::new(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../services/sdk-typescript"
-    ))
-}
 
 /// This machine, in npm's words: `linux-x64`.
 pub(super) fn platform() -> String {
@@ -37,61 +25,6 @@ pub(super) fn platform() -> String {
     format!("{}-{cpu}", consts::OS.replace("macos", "darwin"))
 }
 
-/// Runs a command to its end, which must come in time.
-pub(super) async fn finish(command: &mut Command) -> Finished {
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    let output = timeout(DEADLINE, command.output()).await;
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = output
-        .unwrap_or_else(|_| panic!("waited {DEADLINE:?} in vain: {command:?}"))
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    Finished {
-        status,
-        stdout: String::from_utf8_lossy(&stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&stderr).into_owned(),
-    }
-}
-
-/// Runs a command that must end well, and returns what it wrote.
-pub(super) async fn succeed(command: &mut Command) -> String {
-    let finished = finish(command).await;
-    assert!(
-        finished.status.success(),
-        "{command:?}: {}\n{}{}",
-        finished.status,
-        finished.stdout,
-        finished.stderr
-    );
-    finished.stdout
-}
-
-/// The environment in which npm knows of nothing but a home of its own, and asks no registry.
-pub(super) fn npm_environment(home: &Path) -> Vec<(String, String)> {
-    let tools = harness::tool("bin");
-    let path = std::env::var("PATH").unwrap();
-    [
-        ("PATH", format!("{}:{path}", tools.display())),
-        ("HOME", home.display().to_string()),
-        ("npm_config_cache", home.join("cache").display().to_string()),
-        ("npm_config_offline", "true".to_owned()),
-        ("npm_config_audit", "false".to_owned()),
-        ("npm_config_fund", "false".to_owned()),
-        ("npm_config_update_notifier", "false".to_owned()),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .to_vec()
-}
-
-/// A program of `tests/tools/install`, in npm's environment.
-pub(super) fn program(name: &str, home: &Path) -> Command {
-    let mut command = Command::new(harness::tool(name));
-    command.env_clear().envs(npm_environment(home));
-    command
-}
-
 /// The packing script with these arguments.
 pub(super) async fn pack(arguments: &[&str]) -> Finished {
     let home = tempfile::tempdir().unwrap();
@@ -101,13 +34,13 @@ pub(super) async fn pack(arguments: &[&str]) -> Finished {
 }
 
 /// The tarballs of this machine.
-pub(super) struct Packages {
-    pub(super) sdk: PathBuf,
+pub(crate) struct Packages {
+    pub(crate) sdk: PathBuf,
     pub(super) platform: PathBuf,
 }
 
 /// The tarballs, which the first that asks for them makes.
-pub(super) async fn packages() -> &'static Packages {
+pub(crate) async fn packages() -> &'static Packages {
     static PACKAGES: OnceCell<Packages> = OnceCell::const_new();
     PACKAGES
         .get_or_init(|| async {
@@ -134,7 +67,20 @@ pub(super) async fn unpacked(tarball: &Path, file: &str) -> String {
     succeed(&mut tar).await
 }
 
-/// An empty project with packages installed, gone when it is dropped.
+/// Has npm install packages into an empty project of this name, and returns where it is.
+async fn install(name: &str, tarballs: &[&Path]) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::remove_dir_all(&folder).ok();
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("package.json"), "{}").unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let mut npm = program("bin/npm", home.path());
+    npm.arg("install").args(tarballs).current_dir(&folder);
+    succeed(&mut npm).await;
+    folder
+}
+
+/// A project with packages installed, gone when it is dropped.
 pub(super) struct Project {
     folder: TempDir,
 }
@@ -150,21 +96,29 @@ impl Project {
 
     /// With the SDK, and without a program for this machine.
     pub(super) async fn with_sdk() -> Project {
-        let project = Project::empty();
-        project.install(&[&packages().await.sdk]).await;
-        project
+        static INSTALLED: OnceCell<PathBuf> = OnceCell::const_new();
+        let installed = INSTALLED.get_or_init(|| async {
+            let packages = packages().await;
+            install("sdk-project", &[&packages.sdk]).await
+        });
+        Project::copy_of(installed.await).await
     }
 
     /// With the SDK and the program for this machine.
     pub(super) async fn with_program() -> Project {
-        let project = Project::empty();
-        let packages = packages().await;
-        project.install(&[&packages.sdk, &packages.platform]).await;
-        project
+        static INSTALLED: OnceCell<PathBuf> = OnceCell::const_new();
+        let installed = INSTALLED.get_or_init(|| async {
+            let packages = packages().await;
+            install("sdk-program-project", &[&packages.sdk, &packages.platform]).await
+        });
+        Project::copy_of(installed.await).await
     }
 
-    async fn install(&self, tarballs: &[&Path]) {
-        succeed(self.program("bin/npm").arg("install").args(tarballs)).await;
+    async fn copy_of(installed: &Path) -> Project {
+        let project = Project::empty();
+        let mut cp = Command::new("cp");
+        succeed(cp.arg("-a").arg(installed.join(".")).arg(project.path())).await;
+        project
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use harness::{Agent, TestRelay, within};
 use serde_json::{Value, json};
 
-use super::project::{Project, sdk, succeed};
+use super::project::Project;
 use crate::mcp_client::{Language, McpClient};
+use crate::programs::{sdk, succeed};
 
 const URL: &str = "https://relay.example";
 const KEY: &str = "relay_...";
@@ -83,6 +84,10 @@ async fn its_programs_run_and_are_typed() {
     );
     assert!(printed("only for us encrypted"), "{said:?}");
     assert!(printed("404 MESSAGE_NOT_FOUND"), "{said:?}");
+    assert!(printed("true yes\n1"), "a wait: {said:?}");
+    let reviews = admin.get("/api/channels/reviews/messages").await;
+    let finding = &reviews.expect(200)["messages"][1];
+    assert_eq!(finding["sender"], "admin/linter", "{finding}");
     let deploys = admin.get("/api/channels/deploy/messages").await.expect(200);
     let text = deploys.to_string();
     assert_eq!(text.matches("rolling out 42").count(), 1, "{text}");

@@ -9,8 +9,9 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::pack::pe;
-use super::project::{Project, VERSION, pack, packages, platform, succeed};
+use super::project::{Project, VERSION, pack, packages, platform};
 use crate::mcp_client::{Language, McpClient};
+use crate::programs::succeed;
 
 /// Serves the tarballs of a folder as npm's registry does, and prints what it was asked for.
 const REGISTRY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/sdk/packaging/registry.mjs");
