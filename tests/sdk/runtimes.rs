@@ -97,3 +97,15 @@ async fn browser_same_origin() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn browser_other_origin() {
+    run(
+        "Chromium, another origin",
+        harness::tool("bin/node"),
+        &[],
+        "browser.mjs",
+        &["other"],
+    )
+    .await;
+}

@@ -1,6 +1,7 @@
 //! Running a replica: from its settings to its last answer.
 
 use crate::{
+    cors::{Asked, Origins},
     door::{App, Peer},
     router,
     settings::{Serve, ServeSettings},
@@ -113,18 +114,21 @@ pub(crate) async fn run(
     };
     listening(listener.local_addr()?, relay.clone()).await?;
 
-    let router = router::router(app.clone());
+    let site = Site {
+        router: router::router(app.clone()),
+        origins: settings.cors_origins,
+    };
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
     tokio::select! {
-        () = accept(&listener, &router, &graceful, &connections) => {}
+        () = accept(&listener, &site, &graceful, &connections) => {}
         () = &mut stop => {}
     }
     tracing::info!("Stopping");
     app.stopping.store(true, Ordering::Relaxed);
     // Still accepting, for those who haven't noticed; streams end, so that clients go elsewhere.
     let notice = NOTICE.min(settings.shutdown / 4);
-    let _ = tokio::time::timeout(notice, accept(&listener, &router, &graceful, &connections)).await;
+    let _ = tokio::time::timeout(notice, accept(&listener, &site, &graceful, &connections)).await;
     drop(listener);
     relay.end_streams();
     let finish = async {
@@ -153,17 +157,27 @@ async fn show(metrics: Metrics, listener: TcpListener) {
     const CONNECTIONS: usize = 64;
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let router = metrics.router();
+    let site = Site {
+        router: metrics.router(),
+        origins: Origins::none(),
+    };
     tokio::join!(
         metrics.upkeep(),
-        accept(&listener, &router, &graceful, &places),
+        accept(&listener, &site, &graceful, &places),
     );
+}
+
+/// What a listener serves, and to whose pages.
+#[derive(Clone)]
+struct Site {
+    router: Router,
+    origins: Origins,
 }
 
 /// Accepts connections for ever, as many at a time as there are permits.
 async fn accept(
     listener: &TcpListener,
-    router: &Router,
+    site: &Site,
     graceful: &GracefulShutdown,
     connections: &Arc<Semaphore>,
 ) {
@@ -172,7 +186,7 @@ async fn accept(
             return;
         };
         match listener.accept().await {
-            Ok((stream, peer)) => attend(stream, peer, router.clone(), graceful, permit),
+            Ok((stream, peer)) => attend(stream, peer, site.clone(), graceful, permit),
             Err(error) => {
                 // Out of file descriptors, most likely: wait for some to be freed.
                 tracing::warn!(%error, "A connection can't be accepted");
@@ -186,14 +200,14 @@ async fn accept(
 fn attend(
     stream: TcpStream,
     peer: SocketAddr,
-    router: Router,
+    site: Site,
     graceful: &GracefulShutdown,
     permit: OwnedSemaphorePermit,
 ) {
     // An answer is one write; it must not wait for an acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-        answer(router.clone(), request, peer)
+        answer(site.clone(), request, peer)
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -210,19 +224,21 @@ fn attend(
 
 /// Answers a request; a handler that panics answers 500 and takes nothing else with it.
 async fn answer(
-    mut router: Router,
+    mut site: Site,
     request: hyper::Request<Incoming>,
     peer: SocketAddr,
 ) -> Result<Response, Infallible> {
+    let asked = Asked::by(&request);
     let mut request: Request = request.map(axum::body::Body::new);
     request.extensions_mut().insert(Peer(peer));
-    let answer = AssertUnwindSafe(router.call(request)).catch_unwind().await;
-    match answer {
-        Ok(answer) => answer,
-        Err(_) => {
-            metrics::panicked();
-            tracing::error!("A handler panicked");
-            Ok(router::broken())
-        }
-    }
+    let answer = AssertUnwindSafe(site.router.call(request))
+        .catch_unwind()
+        .await;
+    let Ok(mut answer) = answer.unwrap_or_else(|_| {
+        metrics::panicked();
+        tracing::error!("A handler panicked");
+        Ok(router::broken())
+    });
+    site.origins.answer(asked, answer.headers_mut());
+    Ok(answer)
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     address::{DEFAULT_TRUSTED_PROXIES, TrustedProxies},
+    cors::Origins,
     telemetry::traces::Export,
 };
 use anyhow::{Context, bail};
@@ -101,6 +102,15 @@ pub(crate) struct LimitSettings {
         default_value = DEFAULT_TRUSTED_PROXIES
     )]
     trusted_proxies: String,
+    /// Origins whose web pages may use the relay, like https://app.example, separated by commas;
+    /// `*` for any, empty for none
+    #[arg(
+        long,
+        env = "HANDOFF_CORS_ORIGINS",
+        value_name = "ORIGINS",
+        default_value = "*"
+    )]
+    cors_origins: String,
     /// How long a stopping replica finishes what is under way, in milliseconds
     #[arg(
         long,
@@ -207,6 +217,7 @@ pub(crate) struct Serve {
     pub(crate) export: Export,
     pub(crate) relay: RelayConfig,
     pub(crate) trusted_proxies: TrustedProxies,
+    pub(crate) cors_origins: Origins,
     pub(crate) connections: usize,
     pub(crate) shutdown: Duration,
 }
@@ -341,6 +352,7 @@ impl ServeSettings {
             mistakes.number("HANDOFF_CONNECTIONS", &limits.connections, 1..=1_000_000);
         let trusted_proxies =
             mistakes.note("HANDOFF_TRUSTED_PROXIES", limits.trusted_proxies.parse());
+        let cors_origins = mistakes.note("HANDOFF_CORS_ORIGINS", limits.cors_origins.parse());
         let shutdown_ms = mistakes.number("HANDOFF_SHUTDOWN_MS", &limits.shutdown_ms, 0..=600_000);
         let checked = (|| {
             Some(Serve {
@@ -365,6 +377,7 @@ impl ServeSettings {
                     streams_per_key: streams_per_key?,
                 },
                 trusted_proxies: trusted_proxies?,
+                cors_origins: cors_origins?,
                 connections: connections?,
                 shutdown: Duration::from_millis(shutdown_ms?),
             })

@@ -3,6 +3,7 @@
 mod auth;
 mod bodies;
 mod bounds;
+mod cors;
 mod freshness;
 mod ids;
 mod limit;
