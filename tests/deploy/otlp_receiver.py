@@ -17,7 +17,9 @@ def plain(attributes):
     values = {}
     for attribute in attributes:
         kind = attribute.value.WhichOneof("value")
-        values[attribute.key] = getattr(attribute.value, kind) if kind else None
+        value = getattr(attribute.value, kind) if kind else None
+        # Lists as text: nobody here looks at single items.
+        values[attribute.key] = str(value) if kind == "array_value" else value
     return values
 
 
@@ -50,6 +52,10 @@ class Receiver(http.server.BaseHTTPRequestHandler):
             "status": span.status.code,
             "tracestate": span.trace_state,
             "attributes": plain(span.attributes),
+            "events": [
+                {"name": event.name, "attributes": plain(event.attributes)}
+                for event in span.events
+            ],
             "links": [link.span_id.hex() for link in span.links],
             "resource": resource,
         })

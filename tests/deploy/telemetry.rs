@@ -352,16 +352,18 @@ impl Collector {
 
     /// Two replicas that send their spans here.
     async fn relay(&self) -> TestRelay {
-        TestRelay::builder()
-            .replicas(2)
+        self.tell(TestRelay::builder().replicas(2)).start().await
+    }
+
+    /// These replicas send their spans here.
+    fn tell(&self, relay: harness::Builder) -> harness::Builder {
+        relay
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", &self.endpoint)
             .env("OTEL_BSP_SCHEDULE_DELAY", 50)
             .env("HANDOFF_METRICS_PORT", 0)
             .env("RUST_LOG", "debug")
             .replica_env(0, "OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=a")
             .replica_env(1, "OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=b")
-            .start()
-            .await
     }
 
     /// The one span with this name of this trace on this replica, below that parent.
@@ -455,6 +457,88 @@ async fn a_post_is_one_trace_from_its_caller_to_readers_on_every_replica() {
     assert_eq!(page["messages"], json!([posted]));
     assert_eq!(post("once").await.expect(200), posted);
     collector.journey(TRACE, &send).await;
+}
+
+#[tokio::test]
+async fn a_read_shows_where_its_time_went() {
+    let collector = Collector::start().await;
+    let relay = collector.relay().await;
+    let admin = relay.admin();
+    admin.say("ops", TEXT).await;
+    let page = admin
+        .on(1)
+        .request(Method::GET, "/api/channels/ops/messages?limit=5")
+        .header("traceparent", traceparent())
+        .send()
+        .await
+        .expect(200);
+    assert_eq!(page["messages"][0]["content"], TEXT);
+
+    let name = "GET /api/channels/{channel}/messages";
+    let server = collector.span(TRACE, name, "b", SPAN).await;
+    let handler = collector.span(TRACE, "handle", "b", id(&server)).await;
+    assert_eq!(handler["kind"], 1);
+    // The replica hasn't seen this key before.
+    let key = collector.span(TRACE, "find key", "b", id(&handler)).await;
+    let read = collector
+        .span(TRACE, "list messages", "b", id(&handler))
+        .await;
+    for statement in [&key, &read] {
+        assert_eq!(statement["kind"], 3, "{statement}");
+        let attributes = &statement["attributes"];
+        assert_eq!(attributes["db.system.name"], "postgresql", "{statement}");
+        assert_eq!(attributes["db.query.summary"], statement["name"]);
+        assert_eq!(statement["status"], 0, "{statement}");
+    }
+    // Each read waits for a connection first.
+    let waited = eventually("the wait before the read", || async {
+        let spans = collector.spans();
+        spans.into_iter().find(|span| {
+            span["name"] == "wait for connection"
+                && span["parent_span_id"] == handler["span_id"]
+                && span["end"].as_u64() <= read["start"].as_u64()
+        })
+    })
+    .await;
+    let times = [&server, &handler, &waited, &read].map(|span| span["start"].as_u64());
+    assert!(times.is_sorted(), "{times:?}");
+    assert!(read["end"].as_u64() <= handler["end"].as_u64());
+    assert!(handler["end"].as_u64() <= server["end"].as_u64());
+
+    // What replicas do by themselves is no trace.
+    let spans = collector.spans();
+    let roots = spans.iter().filter(|span| span["parent_span_id"] == "");
+    let roots: BTreeSet<&str> = roots.map(|span| span["name"].as_str().unwrap()).collect();
+    let known = |name: &&str| name.contains('/') || *name == "commit batch";
+    assert!(roots.iter().all(known), "{roots:?}");
+}
+
+#[tokio::test]
+async fn what_fails_in_a_request_is_told_below_it() {
+    let collector = Collector::start().await;
+    let relay = collector
+        .tell(TestRelay::builder().own_postgres())
+        .start()
+        .await;
+    let admin = relay.admin();
+    admin.say("ops", "hello").await;
+    relay.postgres().stop_fast().await;
+    let refused = admin
+        .request(Method::GET, "/api/channels/ops/messages")
+        .header("traceparent", traceparent())
+        .send()
+        .await;
+    refused.expect(503);
+
+    let name = "GET /api/channels/{channel}/messages";
+    let server = collector.span(TRACE, name, "a", SPAN).await;
+    assert_eq!(server["status"], 2);
+    let handler = collector.span(TRACE, "handle", "a", id(&server)).await;
+    let events = handler["events"].as_array().unwrap();
+    let told = events.iter().any(|event| {
+        event["attributes"]["level"] == "WARN" && event["attributes"]["code"] == "UNAVAILABLE"
+    });
+    assert!(told, "{handler:#}");
 }
 
 #[tokio::test]
@@ -565,6 +649,14 @@ async fn logs_name_the_request_and_nothing_shows_a_secret() {
         .put("/api/channels/ops/status", status)
         .await
         .expect(200);
+    // Reads with what they look for.
+    for path in [
+        "/api/channels/ops/status?key=a-secret-status-key".to_owned(),
+        "/api/channels/ops/messages?mention=a-secret-mention".to_owned(),
+        format!("/api/inbox?token={}", admin.key()),
+    ] {
+        admin.get(path).await.expect(200);
+    }
     let path = "/api/channels/ops/status/a-secret-status-key";
     admin.delete(path).await.expect(204);
     let posted = admin
@@ -587,6 +679,13 @@ async fn logs_name_the_request_and_nothing_shows_a_secret() {
     let name = format!("POST {POST}");
     let server = collector.span(TRACE, &name, "a", SPAN).await;
     collector.span(TRACE, "deliver", "a", "").await;
+    for read in ["list statuses", "list messages", "count unread messages"] {
+        eventually(read, || async {
+            let spans = collector.spans();
+            spans.iter().any(|span| span["name"] == read).then_some(())
+        })
+        .await;
+    }
     let line = eventually("the request's line in the log", || async {
         let logs = relay.replica(0).logs();
         let line = logs

@@ -40,6 +40,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use tracing::Instrument;
 
 /// Longest body that is read for what it says.
 pub(crate) const BODY_MAX: usize = 256 << 10;
@@ -111,6 +112,7 @@ where
     let body = UnreadBody::new(body);
     let mut spent = None;
     let trace = RequestTrace::start(app.export, &parts, metrics);
+    let handler_span = trace.handler_span();
     let work = async {
         let caller = admit(&app, &parts, needs, &mut spent).await?;
         handler(ApiRequest {
@@ -122,7 +124,10 @@ where
         .await
     };
     let outcome = match trace.context() {
-        Some(context) => Either::Left(work.with_context(context)),
+        Some(context) => {
+            let work = work.instrument(handler_span.clone());
+            Either::Left(work.with_context(context))
+        }
         None => Either::Right(work),
     }
     .await;
@@ -133,8 +138,9 @@ where
     let mut response = outcome.unwrap_or_else(|error| {
         metrics.failed(&method, error.code);
         refused = Some(error.code);
-        refusal(&error, request_id.as_str(), &trace)
+        handler_span.in_scope(|| refusal(&error, request_id.as_str(), &trace))
     });
+    drop(handler_span);
     let headers = response.headers_mut();
     if let Some(Spent {
         limit, remaining, ..

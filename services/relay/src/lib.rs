@@ -24,3 +24,4 @@ pub use openapi::document as openapi_document;
 pub use operate::{begin_new_epoch, migrate, rotate_signing_key};
 pub use serve::serve;
 pub use settings::{DatabaseSettings, RotateSettings, ServeSettings};
+pub use telemetry::logs::start_logging;

@@ -3,7 +3,6 @@
 use clap::{Parser, Subcommand};
 use handoff_relay::{DatabaseSettings, DevSettings, HealthSettings, RotateSettings, ServeSettings};
 use std::process::ExitCode;
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -43,7 +42,7 @@ enum Command {
 fn main() -> ExitCode {
     use_small_pages();
     let arguments = Arguments::parse();
-    start_logging(matches!(arguments.command, Command::Dev(_)));
+    handoff_relay::start_logging(matches!(arguments.command, Command::Dev(_)));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
@@ -85,39 +84,5 @@ fn use_small_pages() {
     #[cfg(target_os = "linux")]
     if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
         eprintln!("handoff-relay: huge pages can't be turned off: {error}");
-    }
-}
-
-/// Logs go to standard error: lines for people on a terminal, JSON for machines elsewhere.
-fn start_logging(quiet: bool) {
-    use std::io::IsTerminal;
-    // Of MCP the library logs each request, and a client's mistakes as warnings.
-    let default = if quiet {
-        "warn,rmcp=error,opentelemetry=warn"
-    } else {
-        "info,rmcp=error,opentelemetry=warn"
-    };
-    let mut filter =
-        EnvFilter::try_from_env("RUST_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    // Beyond this these libraries log what they carry: messages and keys. Nobody can ask for it.
-    for cap in [
-        "tokio_postgres=info",
-        "rmcp=warn",
-        "hyper=debug",
-        "rustls=debug",
-    ] {
-        if filter.max_level_hint() > Some(LevelFilter::INFO)
-            && let Ok(cap) = cap.parse()
-        {
-            filter = filter.add_directive(cap);
-        }
-    }
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        log.compact().init();
-    } else {
-        log.json().flatten_event(true).init();
     }
 }

@@ -79,7 +79,7 @@ impl Store {
     /// The acks of a channel, by sender; none where it doesn't exist.
     pub async fn list_acks(&self, team: TeamId, channel: &ChannelName) -> Result<Vec<Ack>> {
         let (team, name) = (team.serial(), channel.as_str());
-        let rows = self.data.query(LIST, &[&team, &name]).await?;
+        let rows = self.data.query("list acks", LIST, &[&team, &name]).await?;
         rows.iter()
             .map(|row| {
                 Ok(Ack {

@@ -53,10 +53,15 @@ impl Store {
         let rows = match page.after {
             Some(after) => {
                 let (after, one_more) = (after.serial(), limit + 1);
-                self.data.query(AFTER, &[&team, &after, &one_more]).await?
+                self.data
+                    .query("list audit", AFTER, &[&team, &after, &one_more])
+                    .await?
             }
             None => {
-                let mut rows = self.data.query(NEWEST, &[&team, &limit]).await?;
+                let mut rows = self
+                    .data
+                    .query("list audit", NEWEST, &[&team, &limit])
+                    .await?;
                 rows.reverse();
                 rows
             }

@@ -125,7 +125,10 @@ impl Store {
         names: Option<&[&str]>,
     ) -> Result<Vec<Channel>> {
         let team = team.serial();
-        let rows = self.data.query(LIST, &[&team, &names]).await?;
+        let rows = self
+            .data
+            .query("list channels", LIST, &[&team, &names])
+            .await?;
         rows.iter().map(from_row).collect()
     }
 
@@ -136,7 +139,10 @@ impl Store {
         name: &ChannelName,
     ) -> Result<Option<(ChannelId, Channel)>> {
         let (team, name) = (team.serial(), name.as_str());
-        let rows = self.data.query(FIND, &[&team, &name]).await?;
+        let rows = self
+            .data
+            .query("find channel", FIND, &[&team, &name])
+            .await?;
         let row = rows.first();
         row.map(|row| Ok((ChannelId(row.try_get("id")?), from_row(row)?)))
             .transpose()
@@ -150,7 +156,10 @@ impl Store {
     ) -> Result<Vec<(ChannelId, ChannelName)>> {
         let names: Vec<&str> = names.iter().map(ChannelName::as_str).collect();
         let team = team.serial();
-        let rows = self.data.query(RESOLVE, &[&team, &names]).await?;
+        let rows = self
+            .data
+            .query("find channels", RESOLVE, &[&team, &names])
+            .await?;
         rows.iter()
             .map(|row| {
                 let name = ChannelName::from_row(row.try_get("name")?);
@@ -163,7 +172,10 @@ impl Store {
     pub async fn any_channel_deleted(&self, team: TeamId, channels: &[ChannelId]) -> Result<bool> {
         let ids: Vec<i64> = channels.iter().map(|channel| channel.0).collect();
         let team = team.serial();
-        let rows = self.data.query(DELETED, &[&team, &ids]).await?;
+        let rows = self
+            .data
+            .query("find deleted channels", DELETED, &[&team, &ids])
+            .await?;
         Ok(!rows.is_empty())
     }
 }

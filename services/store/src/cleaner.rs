@@ -73,7 +73,7 @@ impl Store {
         let mut more = self.clean_deleted_channels().await?;
         more |= self
             .data
-            .run(async |client| {
+            .run("clean", async |client| {
                 let removed = client.execute(EXPIRED_IDEMPOTENCY, &[]).await?;
                 client.execute(OLD_KEY_CHANGES, &[]).await?;
                 client.execute(OLD_SIGNUPS, &[]).await?;
@@ -91,7 +91,7 @@ impl Store {
     /// replica's work at a time, since its row is locked.
     async fn clean_deleted_channels(&self) -> Result<bool> {
         self.data
-            .run(async |client| {
+            .run("clean deleted channels", async |client| {
                 client.batch_execute("begin").await?;
                 let mut more = false;
                 for row in client.query(DELETED_CHANNELS, &[]).await? {

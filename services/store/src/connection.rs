@@ -1,12 +1,17 @@
 //! Connections: the pool of the data plane, the pool of the control plane, and single sessions.
 
-use crate::{DatabaseUrl, Error, READ_TIMEOUT, Result, StoreConfig, metrics::PoolMetrics};
+use crate::{
+    DatabaseUrl, Error, READ_TIMEOUT, Result, StoreConfig,
+    metrics::PoolMetrics,
+    trace::{StatementSpan, pool_wait},
+};
 use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Status, Timeouts,
 };
 use futures_util::future::poll_fn;
 use std::time::{Duration, Instant};
 use tokio_postgres::{AsyncMessage, Client, Row, types::ToSql};
+use tracing::Instrument;
 
 /// Settings that keep every statement on its index, whatever the statistics say of a table that
 /// was empty a moment ago: a cached plan must not turn into a scan while the table grows.
@@ -56,25 +61,34 @@ impl DataPlane {
         Ok(Self { pool, metrics })
     }
 
-    /// Runs statements on a pooled connection.
+    /// Runs statements on a pooled connection; `name` says in a trace what they do.
     ///
     /// A connection whose answer doesn't come in time isn't used again: the next borrower would
     /// wait behind that answer.
     pub(crate) async fn run<T>(
         &self,
+        name: &'static str,
         statements: impl AsyncFnOnce(&Object) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T> {
-        let client = Discarded(Some(self.borrow().await?));
+        let client = Discarded(Some(self.borrow().instrument(pool_wait()).await?));
         let borrowed = client.0.as_ref().ok_or(Error::Overloaded)?;
-        let answer = tokio::time::timeout(READ_TIMEOUT, statements(borrowed)).await;
+        let span = StatementSpan::start(name);
+        let answer = tokio::time::timeout(READ_TIMEOUT, statements(borrowed));
+        let answer = answer.instrument(span.span()).await;
         match answer {
             Ok(Ok(answer)) => {
                 client.give_back();
                 Ok(answer)
             }
             // It may have been inside a transaction, which nobody else must find open.
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(Error::unavailable("no answer in time")),
+            Ok(Err(error)) => {
+                span.failed(error.code().map_or("_OTHER", |code| code.code()));
+                Err(error.into())
+            }
+            Err(_) => {
+                span.failed("timeout");
+                Err(Error::unavailable("no answer in time"))
+            }
         }
     }
 
@@ -93,13 +107,14 @@ impl DataPlane {
         self.pool.status()
     }
 
-    /// Runs one statement, prepared on first use.
+    /// Runs one statement, prepared on first use; `name` says in a trace what it does.
     pub(crate) async fn query(
         &self,
+        name: &'static str,
         sql: &str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>> {
-        self.run(async |client| {
+        self.run(name, async |client| {
             let statement = client.prepare_cached(sql).await?;
             client.query(&statement, params).await
         })

@@ -130,7 +130,7 @@ impl Store {
         let ids: Vec<i64> = channels.iter().map(|(_, channel)| channel.0).collect();
         let (messages, deleted, channels) = self
             .data
-            .run(async |client| {
+            .run("read range", async |client| {
                 let messages = client.prepare_cached(messages::IN_RANGE).await?;
                 let deleted = client.prepare_cached(DELETED_MESSAGES).await?;
                 let channels = client.prepare_cached(DELETED_CHANNELS).await?;

@@ -157,6 +157,7 @@ impl Store {
         let rows = self
             .data
             .query(
+                "count unread messages",
                 HEADS,
                 &[&team, &sender, &channels, &after, &COUNT_MAX, &LOOK_MAX],
             )
@@ -187,7 +188,11 @@ impl Store {
         let (team, sender, limit) = (team.serial(), sender.as_str(), limit as i64);
         let rows = self
             .data
-            .query(MENTIONS, &[&team, &sender, &ids, &names, &floors, &limit])
+            .query(
+                "read unread mentions",
+                MENTIONS,
+                &[&team, &sender, &ids, &names, &floors, &limit],
+            )
             .await?;
         rows.iter().map(messages::from_row).collect()
     }
@@ -205,6 +210,7 @@ impl Store {
         let rows = self
             .data
             .query(
+                "read other unread messages",
                 OTHERS,
                 &[&team, &sender, &ids, &names, &floors, &limit, &LOOK_MAX],
             )
@@ -217,7 +223,7 @@ impl Store {
         let (team, sender) = (team.serial(), sender.as_str());
         let rows = self
             .data
-            .query(ANNOUNCED, &[&team, &sender, &session])
+            .query("read hook session", ANNOUNCED, &[&team, &sender, &session])
             .await?;
         let announced = rows.first().map(|row| row.try_get(0)).transpose()?;
         Ok(Id::from_serial(announced.unwrap_or(0)))
@@ -235,7 +241,11 @@ impl Store {
         let (team, sender, up_to) = (team.serial(), sender.as_str(), up_to.serial());
         let rows = self
             .data
-            .query(ANNOUNCE, &[&team, &sender, &session, &up_to])
+            .query(
+                "move hook session",
+                ANNOUNCE,
+                &[&team, &sender, &session, &up_to],
+            )
             .await?;
         let before = rows
             .first()

@@ -1,6 +1,6 @@
 //! API keys. The control plane: sqlx, checked at compile time.
 
-use crate::{Error, Result, Store, bell};
+use crate::{Error, Result, Store, bell, trace::control_statement};
 use handoff_protocol::{
     Name, Permissions, TeamId, Timestamp,
     keys::{Key, KeyHash, NewKey},
@@ -8,6 +8,7 @@ use handoff_protocol::{
 };
 use sqlx::{PgConnection, types::Json};
 use time::OffsetDateTime;
+use tracing::Instrument;
 
 /// A key that is neither revoked nor expired, with its team.
 #[derive(Clone, Debug)]
@@ -59,6 +60,7 @@ impl Store {
             &hash.0[..],
         )
         .fetch_optional(&self.control)
+        .instrument(control_statement("find key"))
         .await?;
         Ok(row.map(|row| KeyRow {
             hash,
@@ -116,6 +118,7 @@ impl Store {
             team.serial(),
         )
         .fetch_all(&self.control)
+        .instrument(control_statement("list keys"))
         .await?;
         rows.into_iter()
             .map(|row| {

@@ -122,7 +122,9 @@ impl Store {
     /// Whether Postgres answers.
     pub async fn ping(&self) -> Result<()> {
         self.data
-            .run(async |client| client.simple_query("select 1").await.map(drop))
+            .run("ping", async |client| {
+                client.simple_query("select 1").await.map(drop)
+            })
             .await
     }
 

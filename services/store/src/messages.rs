@@ -414,7 +414,7 @@ async fn read_page(
     if let Some(thread_id) = &thread_id {
         params.push(thread_id);
     }
-    let rows = data.query(&sql, &params).await?;
+    let rows = data.query("list messages", &sql, &params).await?;
     rows.iter().map(from_row).collect()
 }
 
@@ -468,7 +468,11 @@ impl Store {
         let one_more = limit.get() as i64 + 1;
         let rows = self
             .data
-            .query(UNREAD, &[&team, &channel, &sender, &one_more])
+            .query(
+                "read unread messages",
+                UNREAD,
+                &[&team, &channel, &sender, &one_more],
+            )
             .await?;
         let cursor = match rows.first() {
             Some(row) => Id::from_serial(row.try_get("last_read_id")?),
@@ -494,7 +498,10 @@ impl Store {
         id: Id,
     ) -> Result<Option<Message>> {
         let (team, channel, id) = (team.serial(), channel.as_str(), id.serial());
-        let rows = self.data.query(FIND, &[&team, &channel, &id]).await?;
+        let rows = self
+            .data
+            .query("find message", FIND, &[&team, &channel, &id])
+            .await?;
         rows.first().map(from_row).transpose()
     }
 
@@ -511,7 +518,11 @@ impl Store {
         let team = team.serial();
         let rows = self
             .data
-            .query(STREAM_PAGE, &[&team, &ids, &after, &up_to, &limit])
+            .query(
+                "read stream page",
+                STREAM_PAGE,
+                &[&team, &ids, &after, &up_to, &limit],
+            )
             .await?;
         rows.iter().map(from_row).collect()
     }

@@ -179,7 +179,11 @@ impl Store {
     async fn notify_queue_usage(&self) -> Result<f64> {
         let rows = self
             .data
-            .query("select pg_notification_queue_usage() as usage", &[])
+            .query(
+                "probe",
+                "select pg_notification_queue_usage() as usage",
+                &[],
+            )
             .await?;
         Ok(rows.first().map_or(Ok(0.0), |row| row.try_get("usage"))?)
     }

@@ -61,7 +61,11 @@ impl Store {
         let window_ms = window.as_secs_f64() * 1_000.0;
         let rows = self
             .data
-            .query(TAKE, &[&buckets, &amounts, &limit, &window_ms])
+            .query(
+                "take rate limit",
+                TAKE,
+                &[&buckets, &amounts, &limit, &window_ms],
+            )
             .await?;
         rows.iter()
             .map(|row| {

@@ -51,7 +51,7 @@ pub(crate) const STREAMS_ELSEWHERE: &str = "
         and r.heartbeat_at > clock_timestamp() - interval '5 seconds'";
 
 pub(crate) async fn announce(data: &DataPlane) -> Result<ReplicaId> {
-    data.run(async |client| {
+    data.run("announce replica", async |client| {
         Ok(ReplicaId(
             client.query_one(ANNOUNCE, &[]).await?.try_get(0)?,
         ))
@@ -60,8 +60,10 @@ pub(crate) async fn announce(data: &DataPlane) -> Result<ReplicaId> {
 }
 
 pub(crate) async fn withdraw(data: &DataPlane, replica: ReplicaId) -> Result<()> {
-    data.run(async |client| client.execute(WITHDRAW, &[&replica.0]).await.map(drop))
-        .await
+    data.run("withdraw replica", async |client| {
+        client.execute(WITHDRAW, &[&replica.0]).await.map(drop)
+    })
+    .await
 }
 
 impl Store {
@@ -71,7 +73,7 @@ impl Store {
         let replica = self.replica.0;
         let live = self
             .data
-            .run(async |client| {
+            .run("heartbeat", async |client| {
                 let heartbeat = client.prepare_cached(HEARTBEAT).await?;
                 client.execute(&heartbeat, &[&replica]).await?;
                 if let Some(streams) = streams {
@@ -92,7 +94,9 @@ impl Store {
     /// Removes replicas whose heartbeat stopped a minute ago.
     pub async fn forget_dead_replicas(&self) -> Result<u64> {
         self.data
-            .run(async |client| client.execute(FORGET_DEAD, &[]).await)
+            .run("forget dead replicas", async |client| {
+                client.execute(FORGET_DEAD, &[]).await
+            })
             .await
     }
 
@@ -101,7 +105,11 @@ impl Store {
         let replica = self.replica.0;
         let rows = self
             .data
-            .query(STREAMS_ELSEWHERE, &[&&key.0[..], &replica])
+            .query(
+                "count streams elsewhere",
+                STREAMS_ELSEWHERE,
+                &[&&key.0[..], &replica],
+            )
             .await?;
         let streams: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
         Ok(streams.max(0) as usize)

@@ -1,8 +1,9 @@
 //! What delegated tokens are signed with. The control plane: sqlx, checked at compile time.
 
-use crate::{DatabaseUrl, Error, Result, Store};
+use crate::{DatabaseUrl, Error, Result, Store, trace::control_statement};
 use secrecy::SecretSlice;
 use std::time::Duration;
+use tracing::Instrument;
 
 /// How long a key that no longer signs still verifies: as long as the longest-lived token, and as
 /// a replica may take to hear that it no longer signs.
@@ -40,6 +41,7 @@ impl Store {
             RETIRED_FOR,
         )
         .fetch_all(&self.control)
+        .instrument(control_statement("list signing keys"))
         .await?;
         let keys = rows.into_iter().map(|row| SigningKeyRow {
             kid: row.kid,

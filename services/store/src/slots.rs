@@ -47,7 +47,7 @@ pub(crate) async fn sequences(
 /// commit order would no longer be ID order (guarantee G2).
 pub(crate) async fn check_sequences(data: &DataPlane) -> Result<()> {
     let caches = data
-        .run(async |client| {
+        .run("check sequences", async |client| {
             let rows = client.query(SEQUENCES, &[]).await?;
             rows.iter()
                 .map(|row| row.try_get::<_, i64>("cache"))
@@ -64,7 +64,7 @@ pub(crate) async fn check_sequences(data: &DataPlane) -> Result<()> {
 impl Store {
     /// The last ID drawn in each slot, decided or not, and the epoch; none before the first.
     pub async fn last_values(&self) -> Result<(Vec<i64>, Option<Epoch>)> {
-        let rows = self.data.query(LAST_VALUES, &[]).await?;
+        let rows = self.data.query("read last IDs", LAST_VALUES, &[]).await?;
         let epoch: Option<&str> = rows.first().map_or(Ok(None), |row| row.try_get("epoch"))?;
         let values = rows.iter().map(|row| row.try_get("last_value"));
         Ok((
@@ -80,7 +80,7 @@ impl Store {
     /// would be that of a write which has not committed.
     pub async fn settled_value(&self, slot: Slot) -> Result<i64> {
         self.data
-            .run(async |client| {
+            .run("settle slot", async |client| {
                 let lock = client.prepare_cached(LOCK_SHARED).await?;
                 let read = client.prepare_cached(LAST_VALUE).await?;
                 let number = slot.index() as i32;

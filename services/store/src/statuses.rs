@@ -166,6 +166,7 @@ impl Store {
         let rows = self
             .data
             .query(
+                "list statuses",
                 LIST,
                 &[&team, &channels, &key, &after_channel, &after_key, &limit],
             )
@@ -186,12 +187,20 @@ impl Store {
             Some(after) => {
                 let (after, one_more) = (after.serial(), limit + 1);
                 self.data
-                    .query(CHANGES_AFTER, &[&team, &name, &after, &one_more])
+                    .query(
+                        "list status changes",
+                        CHANGES_AFTER,
+                        &[&team, &name, &after, &one_more],
+                    )
                     .await?
             }
             None => {
                 self.data
-                    .query(NEWEST_CHANGES, &[&team, &name, &limit])
+                    .query(
+                        "list status changes",
+                        NEWEST_CHANGES,
+                        &[&team, &name, &limit],
+                    )
                     .await?
             }
         };

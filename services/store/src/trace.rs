@@ -1,9 +1,11 @@
-//! Traces: the spans of a message on its way from its post to its readers.
+//! Traces: the spans of a message on its way from its post to its readers, and of a request's reads.
 //!
 //! A post in a trace that is recorded has a span of its own (`send`), which stands with the message
 //! and is the parent of all that happens to it later: the commit of its batch, the bell, the feeds
 //! of all replicas, each delivery. Spans go to the process's tracer provider; where there is none
-//! they cost next to nothing, and the poster's own span stands with the message instead.
+//! they cost next to nothing, and the poster's own span stands with the message instead. They begin in
+//! one task and end in another, so they are made by hand. What happens inside a request's own task
+//! has spans of `tracing`, which the exporter's layer passes on; nobody else sees them.
 
 use handoff_protocol::TraceParent;
 use opentelemetry::{
@@ -12,6 +14,7 @@ use opentelemetry::{
     trace::{Link, Span, SpanBuilder, SpanContext, SpanKind, TraceContextExt, TraceState},
 };
 use std::{sync::LazyLock, time::SystemTime};
+use tracing::field::Empty;
 
 /// Spans that one span links to at most, and writes of a batch that have a span of their own.
 const TRACED_MAX: usize = 128;
@@ -140,4 +143,62 @@ impl UnrungPosts {
             start("bell", SpanKind::Producer, parent, since).end();
         }
     }
+}
+
+/// The target of the spans inside a request. Only the exporter's layer asks for it: without an
+/// exporter they are switched off where they stand in the code.
+pub const REQUEST_TARGET: &str = "handoff_trace";
+
+/// Whether the statement that comes is part of a request in a trace that is recorded. What runs in
+/// the background is not: each of its reads would be a trace of its own.
+fn is_in_request() -> bool {
+    tracing::span_enabled!(target: REQUEST_TARGET, tracing::Level::INFO)
+        && !tracing::Span::current().is_none()
+}
+
+/// The span of a wait for a pooled connection.
+pub(crate) fn pool_wait() -> tracing::Span {
+    match is_in_request() {
+        true => tracing::info_span!(target: REQUEST_TARGET, "wait for connection"),
+        false => tracing::Span::none(),
+    }
+}
+
+/// The span of a statement, or of several that are sent together. It has their name, never their
+/// parameters.
+pub(crate) struct StatementSpan(tracing::Span);
+
+impl StatementSpan {
+    /// Starts one below the request's, if there is any.
+    pub(crate) fn start(name: &'static str) -> Self {
+        if !is_in_request() {
+            return Self(tracing::Span::none());
+        }
+        Self(tracing::info_span!(
+            target: REQUEST_TARGET,
+            "statement",
+            otel.name = name,
+            otel.kind = "client",
+            otel.status_code = Empty,
+            db.system.name = "postgresql",
+            db.query.summary = name,
+            error.type = Empty,
+        ))
+    }
+
+    /// What the statement runs in.
+    pub(crate) fn span(&self) -> tracing::Span {
+        self.0.clone()
+    }
+
+    /// It failed, with an SQLSTATE or another short word.
+    pub(crate) fn failed(&self, kind: &str) {
+        self.0.record("error.type", kind);
+        self.0.record("otel.status_code", "ERROR");
+    }
+}
+
+/// The span of a statement of the control plane, with its wait for a connection.
+pub(crate) fn control_statement(name: &'static str) -> tracing::Span {
+    StatementSpan::start(name).0
 }

@@ -56,7 +56,11 @@ impl Store {
         let keys: Vec<&str> = wanted.iter().map(|(_, key)| key.as_str()).collect();
         let rows = self
             .data
-            .query(STATUSES, &[&team, &channels, &keys])
+            .query(
+                "read awaited statuses",
+                STATUSES,
+                &[&team, &channels, &keys],
+            )
             .await?;
         let mut found = vec![None; wanted.len()];
         for row in &rows {
@@ -88,7 +92,7 @@ impl Store {
         let ids: Vec<i64> = wanted.iter().map(|(_, id)| id.serial()).collect();
         let rows = self
             .data
-            .query(ACKS, &[&team, &channels, &ids, &most])
+            .query("read awaited acks", ACKS, &[&team, &channels, &ids, &most])
             .await?;
         let mut found = vec![Vec::new(); wanted.len()];
         for row in &rows {

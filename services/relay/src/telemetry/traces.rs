@@ -2,6 +2,10 @@
 //!
 //! The standard `OTEL_…` variables say whether and how. Without an endpoint nothing is recorded; a
 //! caller's `traceparent` is passed on all the same.
+//!
+//! What happens while a request is handled (waits for connections, statements, what is logged) is
+//! told with `tracing`; a layer of the subscriber, which is there only with an exporter, puts it
+//! below the request's span.
 
 use super::metrics::{RouteMetrics, known_method};
 use anyhow::Context as _;
@@ -10,12 +14,16 @@ use handoff_store::trace;
 use http::{HeaderValue, StatusCode, request::Parts};
 use opentelemetry::{
     Context, KeyValue,
+    global::BoxedSpan,
     propagation::TextMapPropagator,
-    trace::{SpanBuilder, SpanKind, Status, TraceContextExt},
+    trace::{SpanBuilder, SpanKind, Status, TraceContextExt, Tracer},
 };
 use opentelemetry_http::HeaderExtractor;
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
 use std::{env, time::Duration};
+use tracing::{Span, Subscriber, level_filters::LevelFilter};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
 /// How long the last spans may take to be sent.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -141,6 +149,35 @@ impl Exporter {
     }
 }
 
+/// The process's tracer, looked up when the first span is made: logs start before the exporter.
+struct LateTracer;
+
+impl Tracer for LateTracer {
+    type Span = BoxedSpan;
+
+    fn build_with_context(&self, builder: SpanBuilder, parent: &Context) -> BoxedSpan {
+        trace::tracer().build_with_context(builder, parent)
+    }
+}
+
+/// Sends the `tracing` spans of requests, and what our crates log inside them (`info` and above),
+/// to the exporter.
+pub(crate) fn layer<S>() -> impl Layer<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    tracing_opentelemetry::layer()
+        .with_tracer(LateTracer)
+        // The context of a request's work stays that of its own span: what is sent on from there
+        // (a post, a tool's call) is below the request itself.
+        .with_context_activation(false)
+        // What a handler does isn't worth more than its route; threads change at every await.
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_filter(Targets::new().with_target("handoff_", LevelFilter::INFO))
+}
+
 /// The trace that a request belongs to: its own span where spans are recorded, else the caller's.
 #[derive(Clone)]
 pub(crate) struct RequestTrace(Option<Context>);
@@ -180,6 +217,18 @@ impl RequestTrace {
     /// What the request's work happens in.
     pub(crate) fn context(&self) -> Option<Context> {
         self.0.clone()
+    }
+
+    /// The span of the request's handler, below the request's own, where that is recorded.
+    pub(crate) fn handler_span(&self) -> Span {
+        let recorded = |context: &&Context| context.span().span_context().is_sampled();
+        let Some(context) = self.0.as_ref().filter(recorded) else {
+            return Span::none();
+        };
+        let span = tracing::info_span!(target: trace::REQUEST_TARGET, parent: None, "handle");
+        // Without an exporter there is no such span, and nothing to put it below.
+        let _ = span.set_parent(context.clone());
+        span
     }
 
     /// The trace and the span, for the log.
