@@ -7,9 +7,8 @@ export default defineConfig({
   clean: true,
   target: "es2022",
   platform: "neutral",
-  minify: true,
-  // Node prints the whole line that an uncaught error comes from.
-  esbuildOptions(options) {
-    options.lineLimit = 160;
-  },
+  // Smaller than esbuild's by a thousand bytes; and Node prints the whole line that an uncaught
+  // error comes from.
+  minify: "terser",
+  terserOptions: { ecma: 2020, module: true, compress: { passes: 3 }, format: { max_line_len: 400 } },
 });
