@@ -204,6 +204,11 @@ test("signup and description", async () => {
   const olga = client({ apiKey: made.api_key });
   assert.deepEqual(await olga.listChannels(), []);
   const description = await olga.describe();
+  assert.match(description.epoch ?? "none", /^[0-9a-f-]{36}$/);
+  const stream = hf.stream(freshChannel());
+  await within("it opens", stream.opened());
+  assert.equal(stream.epoch, description.epoch);
+  stream.close();
   assert.ok(description.endpoints.some(({ path }) => path === "/api/me"));
 });
 
