@@ -34,5 +34,6 @@ module "handoff" {
     replicas    = { min = 3, max = 10 }
     resources   = { cpu = "1", memory = "1Gi" }
     trace_share = 0.1
+    settings    = { HANDOFF_SIGNUPS_PER_HOUR = "10" }
   }
 }

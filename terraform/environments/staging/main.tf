@@ -34,5 +34,6 @@ module "handoff" {
     replicas    = { min = 2, max = 4 }
     resources   = { cpu = "250m", memory = "512Mi" }
     trace_share = 1
+    settings    = { HANDOFF_SIGNUPS_PER_HOUR = "10" }
   }
 }

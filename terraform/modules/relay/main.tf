@@ -31,7 +31,8 @@ locals {
       minReplicas = var.replicas.min
       maxReplicas = var.replicas.max
     }
-    settings = merge(var.settings, {
+    # Numbers as numbers: the chart refuses them as texts.
+    settings = merge({ for name, value in var.settings : name => try(tonumber(value), value) }, {
       HANDOFF_POOL_SIZE   = var.pool_size
       HANDOFF_LANES       = var.lanes
       HANDOFF_SHUTDOWN_MS = local.shutdown_seconds * 1000

@@ -132,8 +132,8 @@ variable "pool_size" {
   default     = 10
 
   validation {
-    condition     = var.pool_size >= 1 && var.pool_size <= 200
-    error_message = "The pool holds 1 to 200 connections."
+    condition     = var.pool_size >= 2 && var.pool_size <= 1000
+    error_message = "The pool holds 2 to 1,000 connections."
   }
 }
 

@@ -350,7 +350,7 @@ class Doors(unittest.TestCase):
     def test_ingress(self):
         nginx = self.annotations("nginx")
         self.assertEqual(nginx["nginx.ingress.kubernetes.io/proxy-buffering"], "off")
-        # The relay says something every 25 s.
+        # The relay says something every 15 s.
         for side in ("read", "send"):
             timeout = nginx[f"nginx.ingress.kubernetes.io/proxy-{side}-timeout"]
             self.assertGreaterEqual(int(timeout), 60)
