@@ -159,8 +159,16 @@ impl Feed {
 impl Epochs for Feed {
     /// In another epoch nothing that memory holds counts: streams end, and begin again elsewhere.
     fn in_epoch(&self, epoch: &Epoch) {
-        let before = self.epoch.send_replace(Some(epoch.clone()));
-        if before.is_some_and(|before| before != *epoch) {
+        let mut is_another = false;
+        // The sweep says it every second: only a change is news.
+        self.epoch.send_if_modified(|known| {
+            if known.as_ref() == Some(epoch) {
+                return false;
+            }
+            is_another = known.replace(epoch.clone()).is_some();
+            true
+        });
+        if is_another {
             tracing::warn!(%epoch, "The epoch changed: streams end");
             for slot in &self.slots {
                 slot.put(SlotFeed::restart);
