@@ -145,6 +145,112 @@ pub(crate) const APPEND: &str = "
         earlier_replies as reply_count, earlier_traceparent as traceparent
     from drawn";
 
+/// Appends a batch of messages, all of them or none: the cheaper way, for posts of which nothing
+/// is to be refused. Where a channel or a parent is missing, or an idempotency key was used
+/// before, it fails on a constraint, and nothing was drawn. Then [`APPEND`] tells which it was.
+///
+/// The caller holds the locks of their slots, as for [`APPEND`], and has counted: which of the
+/// slot's messages in this batch a message is, and which of its channel's, each from 1. So IDs
+/// are counted on from what the slot's sequence gave last. The sequence follows at the end, when
+/// everything is written.
+///
+/// One row comes back, with what the caller needs to know all IDs and `seq`s.
+pub(crate) const APPEND_ALL: &str = "
+    with heads as materialized (
+        select array_agg(channel.id order by ord) as channel_ids,
+            array_agg(coalesce(newest.seq, 0) order by ord) as seqs,
+            clock_timestamp() as created_at
+        from unnest($1::bigint[], $2::text[], $3::bigint[]) with ordinality
+            as wanted (team_id, name, known_id, ord)
+        left join lateral (
+            select c.id
+            from channels c
+            where c.team_id = wanted.team_id and c.name = wanted.name and c.deleted_id is null
+            limit 1
+        ) channel on true
+        left join lateral (
+            select m.seq
+            from messages m
+            where m.team_id = wanted.team_id and m.channel_id = channel.id
+                and m.id >= wanted.known_id
+            order by m.id desc
+            limit 1
+        ) newest on true
+    ),
+    slots as materialized (
+        select array_agg(coalesce(pg_sequence_last_value(sequence::regclass), 0) order by ord)
+            as last_ids
+        from unnest($4::oid[]) with ordinality as slot (sequence, ord)
+    ),
+    drawn as materialized (
+        select ($1::bigint[])[place] as team_id,
+            -- Null, which the table refuses, where the channel or the parent doesn't stand.
+            case
+                when input.thread_id is null or (
+                    select m.id
+                    from messages m
+                    where m.team_id = ($1::bigint[])[place] and m.channel_id = channel_ids[place]
+                        and m.id = input.thread_id and coalesce(m.deleted_id, 0) = 0
+                    limit 1
+                ) is not null then channel_ids[place]
+            end as channel_id,
+            last_ids[slot] + nth_in_slot as id, seqs[place] + nth_in_channel as seq, created_at,
+            input.*
+        from unnest($6::int[], $7::int[], $8::int[], $9::int[], $10::text[], $11::text[],
+                $12::text[], $13::bigint[], $14::bytea[], $15::text[], $16::bytea[], $17::bytea[])
+            as input (place, slot, nth_in_slot, nth_in_channel, sender, content, mention, thread_id,
+                key_hash, idempotency_key, body_hash, traceparent)
+        cross join heads
+        cross join slots
+    ),
+    appended as (
+        insert into messages
+            (team_id, channel_id, id, seq, thread_id, created_at, sender, mention, content,
+                traceparent)
+        select team_id, channel_id, id, seq, thread_id, created_at, sender, mention, content,
+            traceparent
+        from drawn
+        returning 1
+    ),
+    mentioned as (
+        insert into mentions (team_id, name, channel_id, id)
+        select team_id, mention, channel_id, id
+        from drawn
+        where mention is not null
+        returning 1
+    ),
+    remembered as (
+        insert into idempotency
+            (team_id, key_hash, idempotency_key, body_hash, channel_id, message_id, created_at)
+        select team_id, key_hash, idempotency_key, body_hash, channel_id, id, created_at
+        from drawn
+        where idempotency_key is not null
+        returning 1
+    ),
+    counted as (
+        update messages parent
+        set reply_count = parent.reply_count + replies.count
+        from (
+            select team_id, channel_id, thread_id, count(*) as count
+            from drawn
+            where thread_id is not null
+            group by team_id, channel_id, thread_id
+        ) replies
+        where parent.team_id = replies.team_id and parent.channel_id = replies.channel_id
+            and parent.id = replies.thread_id
+        returning 1
+    )
+    select channel_ids, seqs, last_ids, created_at,
+        (
+            select count(setval(sequence::regclass, last_ids[ord] + messages))
+            from unnest($4::oid[], $5::int[]) with ordinality as slot (sequence, messages, ord)
+        ) as sequences_set
+    from heads
+    cross join slots
+    -- Always true, and known only when all is written: the sequences are set after that.
+    where (select count(*) from appended) + (select count(*) from mentioned)
+        + (select count(*) from remembered) + (select count(*) from counted) >= 0";
+
 /// What became of a message to append: the column `outcome` of [`APPEND`].
 pub(crate) enum Appended {
     Posted,

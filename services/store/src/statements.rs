@@ -13,6 +13,7 @@ pub fn hot_statements() -> Vec<(String, String)> {
         ("lane: create channels", channels::CREATE),
         ("lane: delete channels", channels::DELETE),
         ("lane: append messages", messages::APPEND),
+        ("lane: append all messages", messages::APPEND_ALL),
         ("lane: delete messages", messages::DELETE),
         ("lane: move acks", acks::MOVE),
         ("lane: set statuses", statuses::SET),

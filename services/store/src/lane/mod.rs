@@ -9,6 +9,7 @@
 //! A writer that hangs up drops its wait, never a transaction.
 
 mod batch;
+mod posts;
 mod transaction;
 mod write;
 

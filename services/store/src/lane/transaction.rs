@@ -6,18 +6,19 @@
 //! would hold its locks.
 
 use super::{
-    AckMoved, CreateChannelOutcome, Outcome, PostOutcome, SetStatusOutcome, Write,
+    AckMoved, CreateChannelOutcome, Outcome, SetStatusOutcome, Write,
     batch::{Batch, Queued},
+    posts::{Append, Appender, Limited, Posts},
 };
 use crate::{
-    ChannelId, Result, acks, audit, channels,
+    ChannelId, Error, Result, acks, audit, channels,
     feed::{Event, EventKind},
     messages,
     slots::{self, Sequences},
     statuses,
 };
 use futures_util::join;
-use handoff_protocol::{Id, TeamId, Timestamp, TraceParent};
+use handoff_protocol::{Id, TeamId, Timestamp};
 use std::collections::HashMap;
 use time::OffsetDateTime;
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
@@ -26,10 +27,9 @@ use tokio_postgres::{Client, Row, Statement, types::ToSql};
 pub(super) struct LaneSession {
     client: Client,
     sequences: Sequences,
-    known_ids: KnownIds,
+    appender: Appender,
     lock: Statement,
     create_channels: Statement,
-    append_messages: Statement,
     move_acks: Statement,
     set_statuses: Statement,
     delete_statuses: Statement,
@@ -47,16 +47,15 @@ pub(super) struct Committed {
     pub(super) events: Vec<Event>,
 }
 
-type PgResult<T> = Result<T, tokio_postgres::Error>;
+pub(super) type PgResult<T> = Result<T, tokio_postgres::Error>;
 
 impl LaneSession {
     pub(super) async fn prepare(client: Client) -> Result<Self> {
         Ok(Self {
             sequences: slots::sequences(&client).await?,
-            known_ids: KnownIds::default(),
+            appender: Appender::prepare(&client).await?,
             lock: client.prepare(slots::LOCK).await?,
             create_channels: client.prepare(channels::CREATE).await?,
-            append_messages: client.prepare(messages::APPEND).await?,
             move_acks: client.prepare(acks::MOVE).await?,
             set_statuses: client.prepare(statuses::SET).await?,
             delete_statuses: client.prepare(statuses::DELETE).await?,
@@ -82,6 +81,25 @@ impl LaneSession {
     /// Commits the batch. An error means that nothing of it is known to stand: all of it does, or
     /// nothing, and a lost connection doesn't tell which.
     pub(super) async fn run(&mut self, batch: &Batch, channels_per_team: i64) -> Result<Committed> {
+        let groups = Groups::of(batch.items());
+        let how = self.appender.first_try(&groups.posts);
+        match self.transact(batch, &groups, how, channels_per_team).await {
+            Err(Error::Rejected(_)) if how == Append::All => {
+                self.appender.refused();
+                self.transact(batch, &groups, Append::Each, channels_per_team)
+                    .await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn transact(
+        &mut self,
+        batch: &Batch,
+        groups: &Groups<'_>,
+        how: Append,
+        channels_per_team: i64,
+    ) -> Result<Committed> {
         let mut committed = Committed::default();
         committed.outcomes.resize_with(batch.len(), || None);
         let slots: Vec<i32> = batch
@@ -90,14 +108,14 @@ impl LaneSession {
             .map(|slot| slot.index() as i32)
             .collect();
         let lock_params: [&(dyn ToSql + Sync); 1] = [&slots];
-        let groups = Groups::of(batch.items());
         // Each future sends its statement when it is first polled, and join! polls in order: the
         // whole transaction is on its way before the first answer comes.
         let (begun, locked, created, posted, acked, set, unset, deleted, closed, denied, ended) = join!(
             self.client.batch_execute("begin"),
             self.query(&self.lock, &lock_params),
             self.create_channels(&groups.channels, channels_per_team),
-            self.append_messages(&groups.posts),
+            self.appender
+                .append(&self.client, &self.sequences, &groups.posts, how),
             self.move_acks(&groups.acks),
             self.set_statuses(&groups.statuses),
             self.delete_statuses(&groups.status_deletions),
@@ -116,7 +134,9 @@ impl LaneSession {
         ended?;
 
         let limited = groups.channels.outcomes(&created, &mut committed)?;
-        groups.posts.outcomes(&posted, &limited, &mut committed)?;
+        let missing = groups
+            .posts
+            .outcomes(how, &posted, &limited, &mut committed)?;
         groups.acks.outcomes(&acked, &mut committed)?;
         groups.statuses.outcomes(&set, &limited, &mut committed)?;
         groups.status_deletions.deletions(&unset, &mut committed)?;
@@ -127,47 +147,9 @@ impl LaneSession {
             .channel_deletions
             .deletions(&closed, &mut committed)?;
         groups.denials.outcomes(&denied, &mut committed)?;
-        self.known_ids.learn(&committed.events);
+        self.appender.learn(&committed.events);
+        self.appender.forget(&missing);
         Ok(committed)
-    }
-}
-
-/// The newest message of each channel that this session has posted to, as far as it knows: where
-/// the search for a channel's newest row may end. Others may have posted since.
-#[derive(Default)]
-struct KnownIds {
-    by_team: HashMap<TeamId, HashMap<String, i64>>,
-    channels: usize,
-}
-
-impl KnownIds {
-    /// Beyond this many channels all are forgotten.
-    const CHANNELS_MAX: usize = 20_000;
-
-    fn get(&self, (team, channel): (TeamId, &str)) -> i64 {
-        let channels = self.by_team.get(&team);
-        channels
-            .and_then(|channels| channels.get(channel))
-            .copied()
-            .unwrap_or(0)
-    }
-
-    fn learn(&mut self, events: &[Event]) {
-        for event in events {
-            let EventKind::Message(message) = &event.kind else {
-                continue;
-            };
-            let channels = self.by_team.entry(event.team).or_default();
-            if let Some(known_id) = channels.get_mut(message.channel.as_str()) {
-                *known_id = event.id;
-                continue;
-            }
-            channels.insert(message.channel.as_str().to_owned(), event.id);
-            self.channels += 1;
-            if self.channels > Self::CHANNELS_MAX {
-                *self = Self::default();
-            }
-        }
     }
 }
 
@@ -184,7 +166,7 @@ struct Groups<'a> {
     denials: Group<'a, super::Denial>,
 }
 
-struct Group<'a, T> {
+pub(super) struct Group<'a, T> {
     places: Vec<usize>,
     writes: Vec<&'a T>,
 }
@@ -199,22 +181,27 @@ impl<T> Default for Group<'_, T> {
 }
 
 impl<'a, T> Group<'a, T> {
-    fn push(&mut self, place: usize, write: &'a T) {
+    pub(super) fn push(&mut self, place: usize, write: &'a T) {
         self.places.push(place);
         self.writes.push(write);
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.writes.is_empty()
     }
 
     /// A column of the statement's input.
-    fn column<V>(&self, value: impl Fn(&'a T) -> V) -> Vec<V> {
+    pub(super) fn column<V>(&self, value: impl Fn(&'a T) -> V) -> Vec<V> {
         self.writes.iter().map(|write| value(write)).collect()
     }
 
+    /// The writes, each with its place in the batch.
+    pub(super) fn items(&self) -> impl Iterator<Item = (usize, &'a T)> {
+        self.places.iter().copied().zip(self.writes.iter().copied())
+    }
+
     /// The write that a row belongs to, with its place in the batch.
-    fn of(&self, row: &Row) -> Result<(usize, &'a T)> {
+    pub(super) fn of(&self, row: &Row) -> Result<(usize, &'a T)> {
         let ord: i64 = row.try_get("ord")?;
         let index = usize::try_from(ord - 1).unwrap_or(usize::MAX);
         match (self.places.get(index), self.writes.get(index)) {
@@ -261,7 +248,7 @@ impl<'a> Groups<'a> {
 }
 
 /// The time in a column.
-fn time_in(row: &Row, column: &str) -> Result<Timestamp> {
+pub(super) fn time_in(row: &Row, column: &str) -> Result<Timestamp> {
     Ok(row.try_get::<_, OffsetDateTime>(column)?.into())
 }
 
@@ -279,9 +266,6 @@ struct WantedChannel<'a> {
     /// The places of those who asked for it by name; the first of them opened it.
     asked_by: Vec<usize>,
 }
-
-/// Channels that could not be opened because their team has too many.
-type Limited<'a> = Vec<(TeamId, &'a str)>;
 
 impl<'a> WantedChannels<'a> {
     fn want(
@@ -368,53 +352,6 @@ impl LaneSession {
             &channels_per_team,
         ];
         self.query(&self.create_channels, &params).await
-    }
-
-    async fn append_messages(&self, posts: &Posts<'_>) -> PgResult<Vec<Row>> {
-        let Posts {
-            group, to, places, ..
-        } = posts;
-        if group.is_empty() {
-            return Ok(Vec::new());
-        }
-        let teams: Vec<i64> = to.iter().map(|(team, _)| team.serial()).collect();
-        let sequences: Vec<u32> = to.iter().map(|(team, _)| self.sequence(*team)).collect();
-        let channels: Vec<&str> = to.iter().map(|(_, channel)| *channel).collect();
-        let known_ids: Vec<i64> = to.iter().map(|to| self.known_ids.get(*to)).collect();
-        let idempotency = group.column(|post| post.idempotency.as_ref());
-        let key_hashes: Vec<Option<&[u8]>> = idempotency
-            .iter()
-            .map(|idempotency| idempotency.map(|idempotency| &idempotency.key_hash.0[..]))
-            .collect();
-        let keys: Vec<Option<&str>> = idempotency
-            .iter()
-            .map(|idempotency| idempotency.map(|idempotency| idempotency.key.as_str()))
-            .collect();
-        let body_hashes: Vec<Option<&[u8]>> = idempotency
-            .iter()
-            .map(|idempotency| idempotency.map(|idempotency| &idempotency.body_hash[..]))
-            .collect();
-        let traceparents = group.column(|post| post.traceparent.map(TraceParent::to_row));
-        let traceparents: Vec<Option<&[u8]>> = traceparents
-            .iter()
-            .map(|traceparent| traceparent.as_ref().map(|bytes| &bytes[..]))
-            .collect();
-        let params: [&(dyn ToSql + Sync); 13] = [
-            &teams,
-            &sequences,
-            &channels,
-            &known_ids,
-            places,
-            &group.column(|post| post.sender.as_str()),
-            &group.column(|post| post.message.content.as_str()),
-            &group.column(|post| post.message.mention.as_ref().map(|name| name.as_str())),
-            &group.column(|post| post.message.thread_id.map(Id::serial)),
-            &key_hashes,
-            &keys,
-            &body_hashes,
-            &traceparents,
-        ];
-        self.query(&self.append_messages, &params).await
     }
 
     async fn move_acks(&self, acks: &Acks<'_>) -> PgResult<Vec<Row>> {
@@ -508,71 +445,6 @@ impl LaneSession {
             &denials.column(|denial| denial.channel.as_str()),
         ];
         self.query(&self.append_denials, &params).await
-    }
-}
-
-/// Posts, with the channels that they go to, each once.
-#[derive(Default)]
-struct Posts<'a> {
-    group: Group<'a, super::Post>,
-    to: Vec<(TeamId, &'a str)>,
-    by_channel: HashMap<(TeamId, &'a str), i32>,
-    /// For each post, where its channel stands in `to`, from 1.
-    places: Vec<i32>,
-}
-
-impl<'a> Posts<'a> {
-    fn push(&mut self, place: usize, post: &'a super::Post) {
-        let to = (post.team, post.channel.as_str());
-        let next = self.to.len() as i32 + 1;
-        let channel = *self.by_channel.entry(to).or_insert(next);
-        if channel == next {
-            self.to.push(to);
-        }
-        self.places.push(channel);
-        self.group.push(place, post);
-    }
-}
-
-impl Posts<'_> {
-    fn outcomes(
-        &self,
-        rows: &[Row],
-        limited: &Limited<'_>,
-        committed: &mut Committed,
-    ) -> Result<()> {
-        for row in rows {
-            let (place, post) = self.group.of(row)?;
-            let outcome = messages::Appended::from_code(row.try_get("outcome")?)?;
-            committed.outcomes[place] = match outcome {
-                messages::Appended::ChannelMissing => limited
-                    .contains(&(post.team, post.channel.as_str()))
-                    .then_some(PostOutcome::ChannelLimitReached),
-                messages::Appended::ParentMissing => Some(PostOutcome::ParentNotFound),
-                messages::Appended::OtherBody => Some(PostOutcome::Mismatch),
-                messages::Appended::Earlier => {
-                    let (id, seq) = (row.try_get("id")?, row.try_get("seq")?);
-                    let mut message = post.as_message(id, seq, time_in(row, "created_at")?);
-                    message.reply_count = row.try_get("reply_count")?;
-                    message.traceparent = messages::traceparent_in(row)?;
-                    Some(PostOutcome::Replayed(message))
-                }
-                messages::Appended::Posted => {
-                    let (id, seq) = (row.try_get("id")?, row.try_get("seq")?);
-                    let message = post.as_message(id, seq, time_in(row, "created_at")?);
-                    let message = std::sync::Arc::new(message);
-                    committed.events.push(Event {
-                        team: post.team,
-                        channel: Some(ChannelId(row.try_get("channel_id")?)),
-                        id,
-                        kind: EventKind::Message(message.clone()),
-                    });
-                    Some(PostOutcome::Posted(message))
-                }
-            }
-            .map(Outcome::Post);
-        }
-        Ok(())
     }
 }
 
@@ -672,7 +544,7 @@ impl Group<'_, super::SetStatus> {
 }
 
 /// A deletion: its row holds an ID if there was something to delete.
-trait Deletion {
+pub(super) trait Deletion {
     fn team(&self) -> TeamId;
     fn event(&self) -> EventKind;
     fn outcome(deleted: bool) -> Outcome;
