@@ -11,13 +11,16 @@ use crate::{
     tokens::token_expired,
 };
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use handoff_protocol::{ChannelName, Cursor, ErrorCode, Id, Permissions, Timestamp, keys::KeyHash};
 use std::{
     collections::{BTreeMap, HashMap},
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
@@ -185,7 +188,7 @@ impl Relay {
         let place = self.take_stream_slot(&caller).await?;
         // Again only where a channel was deleted at this very moment.
         for _ in 0..5 {
-            let mut stream = MessageStream {
+            let mut reader = Reader {
                 relay: self.clone(),
                 subscription: self.feed.subscribe(caller.team()),
                 waiting_for: channels.clone(),
@@ -195,14 +198,14 @@ impl Relay {
                 opened_at: Timestamp::now(),
                 place: place.clone(),
             };
-            if !stream.find_channels().await? {
+            if !reader.find_channels().await? {
                 continue;
             }
-            stream.cursor = match start {
+            reader.cursor = match start {
                 StreamStart::After(cursor) => cursor.serial(),
-                StreamStart::Now => stream.subscription.settle().await?,
+                StreamStart::Now => reader.subscription.settle().await?,
             };
-            return Ok(stream);
+            return Ok(MessageStream::new(reader));
         }
         Err(Error::new(
             ErrorCode::Unavailable,
@@ -289,6 +292,66 @@ impl Relay {
 
 /// Messages of some channels after a cursor, as frames.
 pub struct MessageStream {
+    over: Over,
+    reader: Reader,
+}
+
+impl MessageStream {
+    fn new(reader: Reader) -> Self {
+        let (end, stop) = (reader.place.end(), reader.relay.stop.clone());
+        let over = Box::pin(async move {
+            tokio::select! {
+                () = end.cancelled() => {}
+                () = stop.cancelled() => {}
+            }
+        });
+        Self {
+            over: Over(Some(over)),
+            reader,
+        }
+    }
+
+    /// Everything up to here was delivered or is none of this stream's business.
+    pub fn cursor(&self) -> Cursor {
+        Id::from_serial(self.reader.cursor)
+    }
+
+    /// The next frames, at least one; none when the stream has ended: its key changed, a channel
+    /// was deleted, or this replica stops. Nothing is lost if the wait is given up.
+    pub async fn next(&mut self) -> Option<Vec<Bytes>> {
+        let Self { over, reader } = self;
+        tokio::select! {
+            biased;
+            () = over => None,
+            frames = reader.next_frames() => frames.map(|frames| reader.delivered(frames)),
+        }
+    }
+
+    /// Resolves when the stream has ended for its key or because this replica stops.
+    pub async fn over(&mut self) {
+        (&mut self.over).await;
+    }
+}
+
+/// Ready, from then on always, when a stream's key changed or its replica stops. Kept for the
+/// stream's life: thousands that wait on the same two signals anew for every frame would get in
+/// each other's way.
+struct Over(Option<BoxFuture<'static, ()>>);
+
+impl Future for Over {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(over) = &mut self.0 {
+            ready!(over.as_mut().poll(context));
+            self.0 = None;
+        }
+        Poll::Ready(())
+    }
+}
+
+/// What a stream follows, and how far it has come.
+struct Reader {
     relay: Arc<Relay>,
     subscription: Subscription,
     /// Channels that don't exist yet.
@@ -302,24 +365,7 @@ pub struct MessageStream {
     place: Arc<StreamSlot>,
 }
 
-impl MessageStream {
-    /// Everything up to here was delivered or is none of this stream's business.
-    pub fn cursor(&self) -> Cursor {
-        Id::from_serial(self.cursor)
-    }
-
-    /// The next frames, at least one; none when the stream has ended: its key changed, a channel
-    /// was deleted, or this replica stops. Nothing is lost if the wait is given up.
-    pub async fn next(&mut self) -> Option<Vec<Bytes>> {
-        let (end, stop) = (self.place.end(), self.relay.stop.clone());
-        tokio::select! {
-            biased;
-            () = end.cancelled() => None,
-            () = stop.cancelled() => None,
-            frames = self.next_frames() => frames.map(|frames| self.delivered(frames)),
-        }
-    }
-
+impl Reader {
     /// Frames that are on their way to the client. What is older than the stream says nothing of
     /// how long a delivery takes.
     fn delivered(&self, frames: Vec<Frame>) -> Vec<Bytes> {

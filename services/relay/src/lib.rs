@@ -2,6 +2,7 @@
 //! It decides nothing.
 
 pub mod address;
+mod connection;
 mod cors;
 mod dev;
 mod door;

@@ -1,8 +1,9 @@
 //! Running a replica: from its settings to its last answer.
 
 use crate::{
-    cors::{Asked, Origins},
-    door::{App, Peer},
+    connection::{self, Site},
+    cors::Origins,
+    door::App,
     router,
     settings::{Serve, ServeSettings},
     telemetry::{
@@ -11,19 +12,10 @@ use crate::{
     },
 };
 use anyhow::Context;
-use axum::{Router, extract::Request, response::Response};
-use futures_util::FutureExt;
 use handoff_core::Relay;
 use http::Method;
-use hyper::body::Incoming;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-};
 use std::{
-    convert::Infallible,
     net::SocketAddr,
-    panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -35,11 +27,11 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
-use tokio_util::task::AbortOnDropHandle;
-use tower::Service;
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 
-/// How long a client may take to send a request's head, and how long a connection may idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long a proxy may take to see that the replica is not ready, before it stops accepting.
 const NOTICE: Duration = Duration::from_millis(500);
 
@@ -118,21 +110,21 @@ pub(crate) async fn run(
         router: router::router(app.clone()),
         origins: settings.cors_origins,
     };
-    let graceful = GracefulShutdown::new();
+    let attendants = Attendants::default();
     let mut stop = std::pin::pin!(stop);
     tokio::select! {
-        () = accept(&listener, &site, &graceful, &connections) => {}
+        () = accept(&listener, &site, &attendants, &connections) => {}
         () = &mut stop => {}
     }
     tracing::info!("Stopping");
     app.stopping.store(true, Ordering::Relaxed);
     // Still accepting, for those who haven't noticed; streams end, so that clients go elsewhere.
     let notice = NOTICE.min(settings.shutdown / 4);
-    let _ = tokio::time::timeout(notice, accept(&listener, &site, &graceful, &connections)).await;
+    let _ = tokio::time::timeout(notice, accept(&listener, &site, &attendants, &connections)).await;
     drop(listener);
     relay.end_streams();
     let finish = async {
-        graceful.shutdown().await;
+        attendants.finish().await;
         relay.close().await;
     };
     if tokio::time::timeout(settings.shutdown, finish)
@@ -155,7 +147,7 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 /// Shows metrics for ever, on a listener of its own.
 async fn show(metrics: Metrics, listener: TcpListener) {
     const CONNECTIONS: usize = 64;
-    let graceful = GracefulShutdown::new();
+    let attendants = Attendants::default();
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let site = Site {
         router: metrics.router(),
@@ -163,22 +155,54 @@ async fn show(metrics: Metrics, listener: TcpListener) {
     };
     tokio::join!(
         metrics.upkeep(),
-        accept(&listener, &site, &graceful, &places),
+        accept(&listener, &site, &attendants, &places),
     );
 }
 
-/// What a listener serves, and to whose pages.
-#[derive(Clone)]
-struct Site {
-    router: Router,
-    origins: Origins,
+/// The tasks of a listener's connections.
+#[derive(Default)]
+struct Attendants {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Attendants {
+    /// Serves a connection in a task of its own. One that a stream takes over goes on in another:
+    /// the stream needs little of what the requests before it did.
+    fn attend(
+        &self,
+        socket: TcpStream,
+        peer: SocketAddr,
+        site: Site,
+        permit: OwnedSemaphorePermit,
+    ) {
+        // An answer is one write; it must not wait for an acknowledgement of the one before.
+        let _ = socket.set_nodelay(true);
+        let (tasks, stop) = (self.tasks.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            if let Some(stream) = connection::serve(socket, peer, site, stop).await {
+                tasks.spawn(async move {
+                    stream.write().await;
+                    drop(permit);
+                });
+            }
+        });
+    }
+
+    /// Waits until every connection has ended; idle ones are closed, the others after the request
+    /// under way.
+    async fn finish(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
 }
 
 /// Accepts connections for ever, as many at a time as there are permits.
 async fn accept(
     listener: &TcpListener,
     site: &Site,
-    graceful: &GracefulShutdown,
+    attendants: &Attendants,
     connections: &Arc<Semaphore>,
 ) {
     loop {
@@ -186,7 +210,7 @@ async fn accept(
             return;
         };
         match listener.accept().await {
-            Ok((stream, peer)) => attend(stream, peer, site.clone(), graceful, permit),
+            Ok((socket, peer)) => attendants.attend(socket, peer, site.clone(), permit),
             Err(error) => {
                 // Out of file descriptors, most likely: wait for some to be freed.
                 tracing::warn!(%error, "A connection can't be accepted");
@@ -194,51 +218,4 @@ async fn accept(
             }
         }
     }
-}
-
-/// Serves a connection in a task of its own.
-fn attend(
-    stream: TcpStream,
-    peer: SocketAddr,
-    site: Site,
-    graceful: &GracefulShutdown,
-    permit: OwnedSemaphorePermit,
-) {
-    // An answer is one write; it must not wait for an acknowledgement of the one before.
-    let _ = stream.set_nodelay(true);
-    let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-        answer(site.clone(), request, peer)
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(64 << 10)
-        .serve_connection(TokioIo::new(stream), service);
-    let connection = graceful.watch(connection);
-    tokio::spawn(async move {
-        // A client that breaks off is no error of ours.
-        let _ = connection.await;
-        drop(permit);
-    });
-}
-
-/// Answers a request; a handler that panics answers 500 and takes nothing else with it.
-async fn answer(
-    mut site: Site,
-    request: hyper::Request<Incoming>,
-    peer: SocketAddr,
-) -> Result<Response, Infallible> {
-    let asked = Asked::by(&request);
-    let mut request: Request = request.map(axum::body::Body::new);
-    request.extensions_mut().insert(Peer(peer));
-    let answer = AssertUnwindSafe(site.router.call(request))
-        .catch_unwind()
-        .await;
-    let Ok(mut answer) = answer.unwrap_or_else(|_| {
-        metrics::panicked();
-        tracing::error!("A handler panicked");
-        Ok(router::broken())
-    });
-    site.origins.answer(asked, answer.headers_mut());
-    Ok(answer)
 }

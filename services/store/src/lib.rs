@@ -102,7 +102,7 @@ impl Store {
         commits.in_epoch(&epochs::establish(&own.await?.client).await?);
         let replica = replicas::announce(&data).await?;
         let notifier = Notifier::start(config.listen_url.clone(), replica);
-        let lanes = lane::Lanes::start(&config, commits, notifier.handle());
+        let lanes = lane::Lanes::start(&config, commits, notifier.handle())?;
         Ok((
             Arc::new(Self {
                 data,

@@ -1,7 +1,7 @@
 //! `/api/channels/{channel}/stream` and `/api/stream`
 
 use crate::{door::ApiRequest, sse};
-use axum::{body::Body, response::Response};
+use axum::response::Response;
 use handoff_core::{Operation, Result, StreamGrant, StreamStart};
 use handoff_protocol::{ErrorCode, Id};
 use http::Method;
@@ -72,11 +72,11 @@ async fn stream(request: ApiRequest, grant: StreamGrant) -> Result<Response> {
     };
     let relay = request.relay();
     let epoch = relay.epoch();
-    let body = match request.parts.method {
-        Method::HEAD => Body::empty(),
-        _ => sse::body(relay.open_stream(grant, start).await?),
+    let stream = match request.parts.method {
+        Method::HEAD => None,
+        _ => Some(relay.open_stream(grant, start).await?),
     };
-    Ok(sse::response(body, epoch.as_ref()))
+    Ok(sse::response(stream, epoch.as_ref()))
 }
 
 /// The `Last-Event-ID` header, else the parameter of that name.

@@ -69,7 +69,8 @@ pub(crate) struct Lanes {
 struct Lane {
     sender: std::sync::RwLock<Option<mpsc::Sender<Queued>>>,
     queued_bytes: Arc<AtomicUsize>,
-    task: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    /// Resolves when the lane's thread has ended.
+    ended: Mutex<Option<oneshot::Receiver<()>>>,
 }
 
 impl Lanes {
@@ -77,7 +78,7 @@ impl Lanes {
         config: &StoreConfig,
         commits: Arc<dyn Commits>,
         notifier: NotifierHandle,
-    ) -> Self {
+    ) -> Result<Self> {
         let metrics = LaneMetrics::new();
         let lanes = (0..config.lanes)
             .map(|number| {
@@ -97,14 +98,14 @@ impl Lanes {
                         notifier: notifier.clone(),
                     },
                 };
-                Lane {
+                Ok(Lane {
                     sender: std::sync::RwLock::new(Some(sender)),
                     queued_bytes,
-                    task: Mutex::new(Some(tokio::spawn(worker.run()))),
-                }
+                    ended: Mutex::new(Some(worker.start()?)),
+                })
             })
-            .collect();
-        Self { lanes, metrics }
+            .collect::<Result<_>>()?;
+        Ok(Self { lanes, metrics })
     }
 
     /// Queues a write and waits until it is committed.
@@ -155,14 +156,14 @@ impl Lanes {
             }
         }
         for lane in &self.lanes {
-            if let Some(task) = lane.task.lock().await.take() {
-                let _ = task.await;
+            if let Some(ended) = lane.ended.lock().await.take() {
+                let _ = ended.await;
             }
         }
     }
 }
 
-/// The task of a lane. It stops when its queue is closed and empty.
+/// What a lane does, on a thread of its own. It stops when its queue is closed and empty.
 struct Worker {
     number: usize,
     url: DatabaseUrl,
@@ -183,6 +184,27 @@ struct Unpublished {
 }
 
 impl Worker {
+    /// Starts the lane; the receiver resolves when it has ended.
+    ///
+    /// The thread is its own, with the connection on it: among the tasks of hundreds of requests
+    /// an answer of Postgres would wait until they had their turn, and Postgres for the next batch.
+    fn start(self) -> Result<oneshot::Receiver<()>> {
+        let internal = |error: std::io::Error| Error::Internal(Box::new(error));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(internal)?;
+        let (end, ended) = oneshot::channel();
+        std::thread::Builder::new()
+            .name(format!("lane-{}", self.number))
+            .spawn(move || {
+                runtime.block_on(self.run());
+                let _ = end.send(());
+            })
+            .map_err(internal)?;
+        Ok(ended)
+    }
+
     async fn run(mut self) {
         let mut unpublished = None;
         loop {
