@@ -199,7 +199,12 @@ impl Relay {
                 continue;
             }
             stream.cursor = match start {
+                StreamStart::After(cursor) if planted!(SkipOnResume) => cursor.serial() + 1,
                 StreamStart::After(cursor) => cursor.serial(),
+                StreamStart::Now if planted!(UnsettledStart) => {
+                    let slot = stream.subscription.team().slot();
+                    self.store.last_values().await?.0[slot.index()]
+                }
                 StreamStart::Now => stream.subscription.settle().await?,
             };
             return Ok(stream);
@@ -404,6 +409,9 @@ impl MessageStream {
             .map_or(self.cursor, |message| message.id.serial());
         let is_full = messages.len() as i64 == PAGE;
         self.cursor = if is_full { last } else { last.max(watermark) };
+        if planted!(DropFrameAtHandover) && !is_full {
+            self.cursor += 1;
+        }
         Ok(messages.iter().map(Frame::new).collect())
     }
 

@@ -270,6 +270,14 @@ impl Worker {
             };
             let run = session.run(batch, self.channels_per_team);
             let committed = tokio::time::timeout(BATCH_TIMEOUT, run).await;
+            if planted!(DeliverUncommitted)
+                && let Ok(Ok(committed)) = &committed
+            {
+                publisher.tell(committed.events.clone());
+                if let Err(error) = session.catch_up().await {
+                    return Ok(Err(error));
+                }
+            }
             if let Ok(Ok(_)) = &committed {
                 metrics.commit_duration.record(began.elapsed());
                 metrics.batch_writes.record(batch.len() as f64);
@@ -324,20 +332,7 @@ impl Publisher {
     /// Tells the feed and the other replicas, then answers the writers; but for those whose
     /// channel must be opened first, which it returns.
     fn publish(&self, Unpublished { batch, committed }: Unpublished) -> Vec<Queued> {
-        let mut commits: Vec<SlotCommit> = Vec::new();
-        for event in committed.events {
-            let slot = event.team.slot();
-            match commits.iter_mut().find(|commit| commit.slot == slot) {
-                Some(commit) => commit.push(event),
-                None => commits.push(SlotCommit::new(slot, event)),
-            }
-        }
-        for mut commit in commits {
-            commit.events.sort_by_key(|event| event.id);
-            let traced = commit.events.iter().filter_map(Event::traceparent);
-            self.notifier.ring(BellEntry::from(&commit), traced);
-            self.commits.committed(commit);
-        }
+        self.tell(committed.events);
         let mut missing = Vec::new();
         for (queued, outcome) in batch.into_items().into_iter().zip(committed.outcomes) {
             match outcome {
@@ -354,6 +349,24 @@ impl Publisher {
             }
         }
         missing
+    }
+
+    /// Tells the feed and the other replicas.
+    fn tell(&self, events: Vec<Event>) {
+        let mut commits: Vec<SlotCommit> = Vec::new();
+        for event in events {
+            let slot = event.team.slot();
+            match commits.iter_mut().find(|commit| commit.slot == slot) {
+                Some(commit) => commit.push(event),
+                None => commits.push(SlotCommit::new(slot, event)),
+            }
+        }
+        for mut commit in commits {
+            commit.events.sort_by_key(|event| event.id);
+            let traced = commit.events.iter().filter_map(Event::traceparent);
+            self.notifier.ring(BellEntry::from(&commit), traced);
+            self.commits.committed(commit);
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     slots::{self, Sequences},
     statuses,
 };
-use futures_util::join;
+use futures_util::{FutureExt, join};
 use handoff_protocol::{Id, TeamId, Timestamp, TraceParent};
 use std::collections::HashMap;
 use time::OffsetDateTime;
@@ -57,8 +57,20 @@ impl LaneSession {
             lock: client.prepare(slots::LOCK).await?,
             create_channels: client.prepare(channels::CREATE).await?,
             append_messages: client.prepare(messages::APPEND).await?,
-            move_acks: client.prepare(acks::MOVE).await?,
-            set_statuses: client.prepare(statuses::SET).await?,
+            move_acks: client
+                .prepare(planted_sql!(
+                    AckBackwards,
+                    acks::MOVE,
+                    "wanted > standing_id" => "wanted <> standing_id"
+                ))
+                .await?,
+            set_statuses: client
+                .prepare(planted_sql!(
+                    TornStatus,
+                    statuses::SET,
+                    "where id is not null" => "where id is not null and ord = 1"
+                ))
+                .await?,
             delete_statuses: client.prepare(statuses::DELETE).await?,
             delete_messages: client.prepare(messages::DELETE).await?,
             delete_channels: client.prepare(channels::DELETE).await?,
@@ -90,12 +102,18 @@ impl LaneSession {
             .map(|slot| slot.index() as i32)
             .collect();
         let lock_params: [&(dyn ToSql + Sync); 1] = [&slots];
+        let no_slots: [&(dyn ToSql + Sync); 1] = [&Vec::<i32>::new()];
+        let lock_first = if planted!(DrawBeforeLock) {
+            &no_slots
+        } else {
+            &lock_params
+        };
         let groups = Groups::of(batch.items());
         // Each future sends its statement when it is first polled, and join! polls in order: the
         // whole transaction is on its way before the first answer comes.
         let (begun, locked, created, posted, acked, set, unset, deleted, closed, denied, ended) = join!(
             self.client.batch_execute("begin"),
-            self.query(&self.lock, &lock_params),
+            self.query(&self.lock, lock_first),
             self.create_channels(&groups.channels, channels_per_team),
             self.append_messages(&groups.posts),
             self.move_acks(&groups.acks),
@@ -104,7 +122,7 @@ impl LaneSession {
             self.delete_messages(&groups.message_deletions),
             self.delete_channels(&groups.channel_deletions),
             self.append_denials(&groups.denials),
-            self.client.batch_execute("commit"),
+            self.commit(&lock_params),
         );
         // The first error is the cause, the others follow from it; after any error the commit was
         // a rollback, though it reports success.
@@ -129,6 +147,27 @@ impl LaneSession {
         groups.denials.outcomes(&denied, &mut committed)?;
         self.known_ids.learn(&committed.events);
         Ok(committed)
+    }
+}
+
+impl LaneSession {
+    async fn commit(&self, lock: &[&(dyn ToSql + Sync)]) -> PgResult<()> {
+        if planted!(DrawBeforeLock) {
+            // Where it fails, the commit is a rollback.
+            let _ = self.query(&self.lock, lock).await;
+        }
+        let commit = self.client.batch_execute("commit");
+        if planted!(AnswerBeforeCommit) || planted!(DeliverUncommitted) {
+            // On its way, and nobody waits for it.
+            let _ = commit.now_or_never();
+            return Ok(());
+        }
+        commit.await
+    }
+
+    /// Waits until all that was sent is done.
+    pub(super) async fn catch_up(&self) -> Result<()> {
+        Ok(self.client.batch_execute("").await?)
     }
 }
 
@@ -381,7 +420,10 @@ impl LaneSession {
         let sequences: Vec<u32> = to.iter().map(|(team, _)| self.sequence(*team)).collect();
         let channels: Vec<&str> = to.iter().map(|(_, channel)| *channel).collect();
         let known_ids: Vec<i64> = to.iter().map(|to| self.known_ids.get(*to)).collect();
-        let idempotency = group.column(|post| post.idempotency.as_ref());
+        let idempotency = group.column(|post| match planted!(ForgetIdempotency) {
+            true => None,
+            false => post.idempotency.as_ref(),
+        });
         let key_hashes: Vec<Option<&[u8]>> = idempotency
             .iter()
             .map(|idempotency| idempotency.map(|idempotency| &idempotency.key_hash.0[..]))
