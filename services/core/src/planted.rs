@@ -1,18 +1,18 @@
 //! Bugs planted on purpose in this crate: see [`handoff_store::planted`] and
 //! `tests/faults/PLANTED.md`.
 
-/// Whether a bug is on: `if planted!(SkipSweep) { … }`.
+/// Whether a bug is on, or one of several: `if planted!(SkipSweep | SwallowBell) { … }`.
 #[cfg(any(test, feature = "planted-bugs"))]
 macro_rules! planted {
-    ($bug:ident) => {
-        $crate::planted::is($crate::planted::Bug::$bug)
+    ($($bug:ident)|+) => {
+        $($crate::planted::is($crate::planted::Bug::$bug))||+
     };
 }
 
 /// Without the feature no bug is on.
 #[cfg(not(any(test, feature = "planted-bugs")))]
 macro_rules! planted {
-    ($bug:ident) => {
+    ($($bug:ident)|+) => {
         false
     };
 }

@@ -49,7 +49,7 @@ impl Relay {
         if let Some(epoch) = epoch {
             self.feed.in_epoch(&epoch);
         }
-        if planted!(SkipSweep) || planted!(SwallowBell) {
+        if planted!(SkipSweep | SwallowBell) {
             return Ok(());
         }
         self.feed.swept(&last_values);

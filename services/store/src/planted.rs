@@ -5,18 +5,18 @@
 //! One bug at most is on: in a program from its start to its end, in a unit test for as long as the
 //! test's thread holds it.
 
-/// Whether a bug is on: `if planted!(SkipSweep) { … }`.
+/// Whether a bug is on, or one of several: `if planted!(SkipSweep | SwallowBell) { … }`.
 #[cfg(any(test, feature = "planted-bugs"))]
 macro_rules! planted {
-    ($bug:ident) => {
-        $crate::planted::is($crate::planted::Bug::$bug)
+    ($($bug:ident)|+) => {
+        $($crate::planted::is($crate::planted::Bug::$bug))||+
     };
 }
 
 /// Without the feature no bug is on.
 #[cfg(not(any(test, feature = "planted-bugs")))]
 macro_rules! planted {
-    ($bug:ident) => {
+    ($($bug:ident)|+) => {
         false
     };
 }

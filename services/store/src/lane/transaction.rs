@@ -157,7 +157,7 @@ impl LaneSession {
             let _ = self.query(&self.lock, lock).await;
         }
         let commit = self.client.batch_execute("commit");
-        if planted!(AnswerBeforeCommit) || planted!(DeliverUncommitted) {
+        if planted!(AnswerBeforeCommit | DeliverUncommitted) {
             // On its way, and nobody waits for it.
             let _ = commit.now_or_never();
             return Ok(());
