@@ -68,10 +68,8 @@ async fn every_bug_of_the_table_can_be_planted_and_no_other() {
     for name in table() {
         let answer = told(planted_relay_binary(), name).await;
         assert!(answer.status.success(), "{answer:?}");
-        assert!(
-            answer.stderr.contains(&format!("{name:?} IS PLANTED")),
-            "{answer:?}"
-        );
+        let warned = answer.stderr.contains(name) && answer.stderr.contains("IS PLANTED");
+        assert!(warned, "{answer:?}");
     }
     let answer = told(planted_relay_binary(), "no-such-bug").await;
     assert!(!answer.status.success(), "{answer:?}");
@@ -206,7 +204,8 @@ async fn drop_frame_at_handover() {
 async fn draw_before_lock() {
     let load = async |_: &TestRelay, admin: Agent| {
         let mut load = Load::new(&admin, [0, 1]);
-        load.write(some(16, 15, &["ops", "dev"]));
+        // Writers take channels and replicas in turn: with one channel less each would have its own.
+        load.write(some(16, 15, &["ops", "dev", "qa"]));
         load.walk("ops", Kind::Message, 10);
         load.written().await;
         load.finish().await
@@ -233,7 +232,7 @@ async fn unsettled_start() {
     let load = async |_: &TestRelay, admin: Agent| {
         let mut load = Load::new(&admin, [0, 1]);
         load.write_one("ops", 0, true).await;
-        load.write(some(16, 40, &["ops"]));
+        load.write(some(16, 60, &["ops"]));
         let openings = (0..40).map(async |n| {
             sleep(Duration::from_millis(15 * n as u64)).await;
             let admin = admin.on(n % 2);
@@ -311,8 +310,8 @@ async fn swallow_bell() {
     caught("swallow-bell", |relay| relay, load, is_skipped).await;
 }
 
-/// Writers of both kinds and streams, while commits are lost.
-async fn with_commits_lost(relay: &TestRelay, admin: Agent, fault: CommitFault) -> History {
+/// Writers of both kinds and streams, while something goes wrong again and again.
+async fn with_faults(admin: Agent, mut fault: impl AsyncFnMut(usize)) -> History {
     let mut load = Load::new(&admin, [0, 1]);
     load.write_one("ops", 0, true).await;
     for seat in [0, 1] {
@@ -321,41 +320,57 @@ async fn with_commits_lost(relay: &TestRelay, admin: Agent, fault: CommitFault) 
     load.write_in_both_ways(["ops", "dev"], Duration::from_millis(5));
     for round in 0..4 {
         load.stored_more(20).await;
-        let proxy = relay.proxy(round % 2).listen;
-        proxy.lose_commit(fault, INSERT);
-        proxy.commit_lost().await;
+        fault(round).await;
     }
     load.stored_more(20).await;
     load.finish().await
 }
 
+/// Commits take their time, and the backends of the lanes are killed meanwhile.
+async fn with_commits_killed(relay: &TestRelay, admin: Agent) -> History {
+    let client = relay.database().connect().await;
+    client
+        .batch_execute(
+            "create or replace function take_time() returns trigger language plpgsql as
+             $$ begin perform pg_sleep(0.02); return null; end $$;
+             drop trigger if exists slow_commit on messages;
+             create constraint trigger slow_commit after insert on messages
+             deferrable initially deferred for each row when (new.seq % 5 = 0)
+             execute function take_time()",
+        )
+        .await
+        .unwrap();
+    with_faults(admin, async |_| {
+        let killed = "
+            select count(pg_terminate_backend(pid)) from pg_stat_activity
+            where datname = current_database() and application_name like 'handoff lane%'";
+        client.query(killed, &[]).await.unwrap();
+    })
+    .await
+}
+
 #[tokio::test]
 async fn answer_before_commit() {
-    let load = async |relay: &TestRelay, admin: Agent| {
-        with_commits_lost(relay, admin, CommitFault::LoseRequest).await
-    };
-    caught(
-        "answer-before-commit",
-        Builder::through_proxy,
-        load,
-        is_lost,
-    )
-    .await;
+    let load = with_commits_killed;
+    caught("answer-before-commit", |relay| relay, load, is_lost).await;
 }
 
 #[tokio::test]
 async fn deliver_uncommitted() {
-    let load = async |relay: &TestRelay, admin: Agent| {
-        with_commits_lost(relay, admin, CommitFault::LoseRequest).await
-    };
+    let load = with_commits_killed;
     let anomaly = |found: &Violation| matches!(found, Violation::Phantom { .. });
-    caught("deliver-uncommitted", Builder::through_proxy, load, anomaly).await;
+    caught("deliver-uncommitted", |relay| relay, load, anomaly).await;
 }
 
 #[tokio::test]
 async fn forget_idempotency() {
     let load = async |relay: &TestRelay, admin: Agent| {
-        with_commits_lost(relay, admin, CommitFault::LoseAnswer).await
+        with_faults(admin, async |round| {
+            let proxy = relay.proxy(round % 2).listen;
+            proxy.lose_commit(CommitFault::LoseAnswer, INSERT);
+            proxy.commit_lost().await;
+        })
+        .await
     };
     let anomaly = |found: &Violation| matches!(found, Violation::Doubled { .. });
     caught("forget-idempotency", Builder::through_proxy, load, anomaly).await;
