@@ -229,10 +229,11 @@ async fn sequence_cache() {
 
 #[tokio::test]
 async fn unsettled_start() {
-    let load = async |_: &TestRelay, admin: Agent| {
+    let load = async |relay: &TestRelay, admin: Agent| {
+        slow_commits(relay).await;
         let mut load = Load::new(&admin, [0, 1]);
         load.write_one("ops", 0, true).await;
-        load.write(some(16, 60, &["ops"]));
+        load.write(some(16, 15, &["ops"]));
         let openings = (0..40).map(async |n| {
             sleep(Duration::from_millis(15 * n as u64)).await;
             let admin = admin.on(n % 2);
@@ -326,8 +327,8 @@ async fn with_faults(admin: Agent, mut fault: impl AsyncFnMut(usize)) -> History
     load.finish().await
 }
 
-/// Commits take their time, and the backends of the lanes are killed meanwhile.
-async fn with_commits_killed(relay: &TestRelay, admin: Agent) -> History {
+/// Makes commits take their time.
+async fn slow_commits(relay: &TestRelay) {
     let client = relay.database().connect().await;
     client
         .batch_execute(
@@ -340,6 +341,12 @@ async fn with_commits_killed(relay: &TestRelay, admin: Agent) -> History {
         )
         .await
         .unwrap();
+}
+
+/// Commits take their time, and the backends of the lanes are killed meanwhile.
+async fn with_commits_killed(relay: &TestRelay, admin: Agent) -> History {
+    slow_commits(relay).await;
+    let client = relay.database().connect().await;
     with_faults(admin, async |_| {
         let killed = "
             select count(pg_terminate_backend(pid)) from pg_stat_activity

@@ -192,7 +192,9 @@ impl Budgets {
                 .take_rate_limits(wanted.clone(), self.limit, self.window)
                 .await
             {
-                Ok(grants) => self.take_in(&wanted, &grants.into_iter().collect()),
+                Ok(grants) => {
+                    self.take_in(&wanted, &grants.into_iter().collect(), Instant::now());
+                }
                 Err(error) => {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
@@ -214,8 +216,7 @@ impl Budgets {
             .collect()
     }
 
-    fn take_in(&self, wanted: &[(Bucket, u64)], grants: &HashMap<Bucket, Grant>) {
-        let now = Instant::now();
+    fn take_in(&self, wanted: &[(Bucket, u64)], grants: &HashMap<Bucket, Grant>, now: Instant) {
         let mut buckets = self.buckets();
         for (bucket, wanted) in wanted {
             let (Some(window), Some(grant)) = (buckets.get_mut(bucket), grants.get(bucket)) else {
@@ -297,6 +298,9 @@ impl Window {
 }
 
 #[cfg(test)]
+mod simulation;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -354,7 +358,7 @@ mod tests {
                     .iter()
                     .map(|(b, amount)| (*b, grant(&mut row, *amount, limit)));
                 let grants = grants.collect();
-                replica.take_in(&wanted, &grants);
+                replica.take_in(&wanted, &grants, now);
             }
             if refused == replicas.len() {
                 return passed;
@@ -407,7 +411,7 @@ mod tests {
             let grants = wanted
                 .iter()
                 .map(|(b, amount)| (*b, grant(&mut 0, *amount, 100)));
-            replica.take_in(&wanted, &grants.collect());
+            replica.take_in(&wanted, &grants.collect(), now);
         }
         assert_eq!(count(replica, now).unwrap().remaining, 99);
     }
