@@ -27,4 +27,6 @@ handoff_store::planted_bugs! {
     DisorderBatch = "disorder-batch",
     SwallowBell = "swallow-bell",
     SkipOnResume = "skip-on-resume",
+    FreeShares = "free-shares",
+    VoidGrants = "void-grants",
 }

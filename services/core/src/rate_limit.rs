@@ -225,12 +225,15 @@ impl Budgets {
             // What was given covers first what was spent without asking.
             let reported = wanted - self.tenth();
             window.unreported = window.unreported.saturating_sub(reported);
-            if grant.used == grant.granted {
+            if grant.used == grant.granted || planted!(VoidGrants) {
                 // The row began a new window: what it gave in the last one is void.
                 window.granted_left = 0;
             }
             window.granted_left += grant.granted.saturating_sub(reported);
-            window.share_left = 0;
+            window.share_left = match planted!(FreeShares) {
+                true => self.tenth(),
+                false => 0,
+            };
             window.exhausted = grant.granted < *wanted;
             window.fleet_used = grant.used;
             window.ends = now + grant.window_left;

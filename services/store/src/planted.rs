@@ -109,4 +109,8 @@ planted_bugs! {
     AckBackwards = "ack-backwards",
     LoseOnCrash = "lose-on-crash",
     NoEpoch = "no-epoch",
+    ForgetExclusive = "forget-exclusive",
+    ForgetPutBack = "forget-put-back",
+    ReorderHalves = "reorder-halves",
+    SkipSettling = "skip-settling",
 }

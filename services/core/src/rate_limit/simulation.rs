@@ -7,7 +7,8 @@
 //! there; a lone replica is exact.
 
 use super::*;
-use handoff_simulation::simulate;
+use crate::planted::{self, Bug};
+use handoff_simulation::{finds, simulate};
 use rand::{RngExt, rngs::StdRng};
 use std::collections::VecDeque;
 
@@ -216,4 +217,10 @@ fn simulation_of_a_fleet_stays_within_a_tenth() {
 #[test]
 fn simulation_of_one_replica_refuses_nothing_below_the_limit() {
     simulate("rate limit of one replica", 60, run_one);
+}
+
+#[test]
+fn simulation_finds_planted_bugs() {
+    planted::with(Bug::FreeShares, || finds("free shares", 60, run_fleet));
+    planted::with(Bug::VoidGrants, || finds("void grants", 60, run_one));
 }
