@@ -194,7 +194,8 @@ impl Session for ModelSession {
         self.model.world().check(batch);
         self.model.some_time(5).await;
         let fault = self.model.world().random.random_range(0..40);
-        if fault < 3 {
+        let is_refused = batch.items().iter().any(is_poison);
+        if fault == 0 || (fault < 3 && !is_refused) {
             let numbers = batch.items().iter().map(number_of);
             self.model.world().in_doubt.extend(numbers);
         }
@@ -204,7 +205,7 @@ impl Session for ModelSession {
                 "the connection was lost before the commit",
             ));
         }
-        if batch.items().iter().any(is_poison) {
+        if is_refused {
             return Err(Error::Rejected("poison".into()));
         }
         let committed = self.model.world().commit(batch);
@@ -271,7 +272,7 @@ fn post(world: &mut World) -> (usize, Write) {
         channel: ChannelName::from_row(&format!("c{}", random.random_range(1..=CHANNELS))),
         sender: Name::from_row("s"),
         message: NewMessage {
-            content: Content::from_row(&format!("{number} {kind} {:length$}", "")),
+            content: Content::from_row(&format!("{number} {kind} {}", "x".repeat(length))),
             mention: None,
             thread_id: None,
         },
