@@ -44,12 +44,9 @@ async fn told(program: PathBuf, bug: &str) -> harness::Finished {
 
 #[tokio::test]
 async fn a_release_has_no_planted_bugs() {
-    let bytes = std::fs::read(relay_binary()).unwrap();
-    let holds = |name: &str| {
-        bytes
-            .windows(name.len())
-            .any(|part| part == name.as_bytes())
-    };
+    let program = std::fs::read(relay_binary()).unwrap();
+    let program = String::from_utf8_lossy(&program);
+    let holds = |name: &str| program.contains(name);
     assert!(holds("HANDOFF_LANES"), "names are found where they are");
     for name in table() {
         assert!(!holds(name), "{name} is compiled in");
