@@ -5,6 +5,8 @@ use harness::{Agent, Next, TestRelay, eventually, relay_binary, run};
 use serde_json::{Value, json};
 use std::process::Command;
 
+use crate::sql::Backup;
+
 /// The epoch that both replicas name, once it is another than before.
 async fn epoch_after(relay: &TestRelay, before: &Value) -> Value {
     eventually("both replicas name a new epoch", || async {
@@ -73,27 +75,8 @@ async fn g2_g3_no_id_is_drawn_again_after_a_backup_took_the_databases_place() {
     for n in 0..3 {
         admin.say("ops", &format!("kept {n}")).await;
     }
-    let maintenance = relay.postgres().url("postgres");
-    let (maintenance, connection) = tokio_postgres::connect(&maintenance, tokio_postgres::NoTls)
-        .await
-        .unwrap();
-    tokio::spawn(connection);
-    let database = relay.database().url().rsplit('/').next().unwrap();
-    let database = database.split('?').next().unwrap();
-    // Nobody may be connected while a database is copied or renamed.
-    let offline = async |statement: String| {
-        let away = format!("alter database {database} allow_connections false");
-        maintenance.execute(&away, &[]).await.unwrap();
-        eventually("nobody is connected", || async {
-            let end = "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1";
-            maintenance.execute(end, &[&database]).await.unwrap();
-            maintenance.execute(&statement, &[]).await.ok()
-        })
-        .await;
-    };
-    offline(format!("create database backup template {database}")).await;
-    let back = format!("alter database {database} allow_connections true");
-    maintenance.execute(&back, &[]).await.unwrap();
+    let backup = Backup::of(&relay).await;
+    backup.take().await;
 
     // What the backup doesn't have.
     say_again(&admin, "ops", "lost 0").await;
@@ -113,9 +96,7 @@ async fn g2_g3_no_id_is_drawn_again_after_a_backup_took_the_databases_place() {
         .await
         .expect(200);
 
-    offline(format!("alter database {database} rename to lost")).await;
-    let restored = format!("alter database backup rename to {database}");
-    maintenance.execute(&restored, &[]).await.unwrap();
+    backup.restore().await;
 
     let after = epoch_after(&relay, &before).await;
     assert_ne!(after, before);

@@ -5,6 +5,7 @@
 mod bells;
 mod epochs;
 mod lanes;
+mod planted;
 mod postgres;
 mod replicas;
 mod sql;

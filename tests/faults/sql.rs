@@ -1,8 +1,8 @@
 //! What tests do to the database behind the relay's back: play a replica that dies at a bad
 //! moment, hold a slot's lock, cut connections.
 
-use harness::{Agent, TestRelay};
-use tokio_postgres::{Client, Transaction};
+use harness::{Agent, TestRelay, eventually};
+use tokio_postgres::{Client, NoTls, Transaction};
 
 /// The class of the slots' advisory locks.
 const SLOTS: i32 = 72;
@@ -136,4 +136,62 @@ pub(crate) async fn count(relay: &TestRelay, content: &str) -> i64 {
         .await
         .unwrap()
         .get(0)
+}
+
+/// A backup of a relay's database, on a Postgres of the test's own: a copy that takes its place.
+pub(crate) struct Backup {
+    maintenance: Client,
+    database: String,
+}
+
+impl Backup {
+    /// Of this relay's database; nothing is copied yet.
+    pub(crate) async fn of(relay: &TestRelay) -> Backup {
+        let maintenance = relay.postgres().url("postgres");
+        let (maintenance, connection) = tokio_postgres::connect(&maintenance, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let database = relay.database().url().rsplit('/').next().unwrap();
+        let database = database.split('?').next().unwrap().to_owned();
+        Backup {
+            maintenance,
+            database,
+        }
+    }
+
+    /// Copies the database as it stands.
+    pub(crate) async fn take(&self) {
+        let database = &self.database;
+        self.offline(format!("create database backup template {database}"))
+            .await;
+        self.run(&format!("alter database {database} allow_connections true"))
+            .await;
+    }
+
+    /// Puts the copy in the database's place.
+    pub(crate) async fn restore(&self) {
+        let database = &self.database;
+        self.offline(format!("alter database {database} rename to lost"))
+            .await;
+        self.run(&format!("alter database backup rename to {database}"))
+            .await;
+    }
+
+    /// Nobody may be connected while a database is copied or renamed.
+    async fn offline(&self, statement: String) {
+        let database = &self.database;
+        self.run(&format!(
+            "alter database {database} allow_connections false"
+        ))
+        .await;
+        eventually("nobody is connected", || async {
+            let end = "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1";
+            self.maintenance.execute(end, &[database]).await.unwrap();
+            self.maintenance.execute(&statement, &[]).await.ok()
+        })
+        .await;
+    }
+
+    async fn run(&self, statement: &str) {
+        self.maintenance.execute(statement, &[]).await.unwrap();
+    }
 }

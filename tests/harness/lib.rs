@@ -27,7 +27,7 @@ pub use http::{RequestError, Response};
 pub use hyper::Method;
 pub use postgres::OwnPostgres;
 pub use process::{Daemon, Finished, run};
-pub use programs::{relay_binary, tool};
+pub use programs::{planted_relay_binary, relay_binary, tool};
 pub use proxy::{CommitFault, Proxy};
 pub use relay::{Builder, Proxies, TestRelay};
 pub use replica::Replica;

@@ -20,6 +20,18 @@ pub fn relay_binary() -> &'static PathBuf {
     })
 }
 
+/// The relay with bugs to plant (`faults/PLANTED.md`).
+///
+/// # Panics
+///
+/// Where `tests/run` didn't set `HANDOFF_PLANTED_RELAY_BIN`.
+pub fn planted_relay_binary() -> PathBuf {
+    let binary = env::var_os("HANDOFF_PLANTED_RELAY_BIN");
+    binary
+        .expect("tests/run builds the relay with bugs to plant and names it")
+        .into()
+}
+
 /// A program among those of `tests/tools/install`: `bin/node`, `python/mcp/bin/python`.
 ///
 /// # Panics

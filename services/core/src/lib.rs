@@ -3,6 +3,9 @@
 //! Callers of this crate are doors (HTTP, MCP): they authenticate a key, ask for a grant, and use
 //! it. It knows neither HTTP nor SQL.
 
+#[macro_use]
+pub mod planted;
+
 mod access;
 mod channels;
 mod ears;

@@ -192,7 +192,9 @@ impl Budgets {
                 .take_rate_limits(wanted.clone(), self.limit, self.window)
                 .await
             {
-                Ok(grants) => self.take_in(&wanted, &grants.into_iter().collect()),
+                Ok(grants) => {
+                    self.take_in(&wanted, &grants.into_iter().collect(), Instant::now());
+                }
                 Err(error) => {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
@@ -214,8 +216,7 @@ impl Budgets {
             .collect()
     }
 
-    fn take_in(&self, wanted: &[(Bucket, u64)], grants: &HashMap<Bucket, Grant>) {
-        let now = Instant::now();
+    fn take_in(&self, wanted: &[(Bucket, u64)], grants: &HashMap<Bucket, Grant>, now: Instant) {
         let mut buckets = self.buckets();
         for (bucket, wanted) in wanted {
             let (Some(window), Some(grant)) = (buckets.get_mut(bucket), grants.get(bucket)) else {
@@ -224,12 +225,15 @@ impl Budgets {
             // What was given covers first what was spent without asking.
             let reported = wanted - self.tenth();
             window.unreported = window.unreported.saturating_sub(reported);
-            if grant.used == grant.granted {
+            if grant.used == grant.granted || planted!(VoidGrants) {
                 // The row began a new window: what it gave in the last one is void.
                 window.granted_left = 0;
             }
             window.granted_left += grant.granted.saturating_sub(reported);
-            window.share_left = 0;
+            window.share_left = match planted!(FreeShares) {
+                true => self.tenth(),
+                false => 0,
+            };
             window.exhausted = grant.granted < *wanted;
             window.fleet_used = grant.used;
             window.ends = now + grant.window_left;
@@ -297,6 +301,9 @@ impl Window {
 }
 
 #[cfg(test)]
+mod simulation;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -354,7 +361,7 @@ mod tests {
                     .iter()
                     .map(|(b, amount)| (*b, grant(&mut row, *amount, limit)));
                 let grants = grants.collect();
-                replica.take_in(&wanted, &grants);
+                replica.take_in(&wanted, &grants, now);
             }
             if refused == replicas.len() {
                 return passed;
@@ -407,7 +414,7 @@ mod tests {
             let grants = wanted
                 .iter()
                 .map(|(b, amount)| (*b, grant(&mut 0, *amount, 100)));
-            replica.take_in(&wanted, &grants.collect());
+            replica.take_in(&wanted, &grants.collect(), now);
         }
         assert_eq!(count(replica, now).unwrap().remaining, 99);
     }

@@ -202,7 +202,11 @@ impl Relay {
                 continue;
             }
             reader.cursor = match start {
-                StreamStart::After(cursor) => cursor.serial(),
+                StreamStart::After(cursor) => cursor_of_resume(cursor.serial()),
+                StreamStart::Now if planted!(UnsettledStart) => {
+                    let slot = reader.subscription.team().slot();
+                    self.store.last_values().await?.0[slot.index()]
+                }
                 StreamStart::Now => reader.subscription.settle().await?,
             };
             return Ok(MessageStream::new(reader));
@@ -288,6 +292,21 @@ impl Relay {
             end,
         }))
     }
+}
+
+/// The cursor after a page that ends with `last`: what a page that isn't full doesn't show up to the
+/// watermark of before isn't there, and memory holds what follows.
+pub(crate) fn cursor_after_page(last: i64, is_full: bool, watermark: i64) -> i64 {
+    match is_full {
+        true => last,
+        false if planted!(DropFrameAtHandover) => last.max(watermark) + 1,
+        false => last.max(watermark),
+    }
+}
+
+/// Where a stream that resumes after this ID begins.
+pub(crate) fn cursor_of_resume(last_event_id: i64) -> i64 {
+    last_event_id + i64::from(planted!(SkipOnResume))
 }
 
 /// Messages of some channels after a cursor, as frames.
@@ -449,7 +468,7 @@ impl Reader {
             .last()
             .map_or(self.cursor, |message| message.id.serial());
         let is_full = messages.len() as i64 == PAGE;
-        self.cursor = if is_full { last } else { last.max(watermark) };
+        self.cursor = cursor_after_page(last, is_full, watermark);
         Ok(messages.iter().map(Frame::new).collect())
     }
 

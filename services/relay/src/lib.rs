@@ -12,6 +12,8 @@ mod health;
 mod in_process;
 mod openapi;
 mod operate;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod query;
 pub mod router;
 mod serve;
@@ -23,6 +25,8 @@ pub use dev::{DevSettings, dev};
 pub use health::HealthSettings;
 pub use openapi::document as openapi_document;
 pub use operate::{begin_new_epoch, migrate, rotate_signing_key};
+#[cfg(feature = "planted-bugs")]
+pub use planted::plant_bug;
 pub use serve::serve;
 pub use settings::{DatabaseSettings, RotateSettings, ServeSettings};
 pub use telemetry::logs::start_logging;

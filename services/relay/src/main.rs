@@ -43,6 +43,11 @@ fn main() -> ExitCode {
     use_small_pages();
     let arguments = Arguments::parse();
     handoff_relay::start_logging(matches!(arguments.command, Command::Dev(_)));
+    #[cfg(feature = "planted-bugs")]
+    if let Err(error) = handoff_relay::plant_bug() {
+        eprintln!("handoff-relay: {error:#}");
+        return ExitCode::FAILURE;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();

@@ -179,6 +179,9 @@ pub(crate) async fn session(
     let mut config = url.session_config(application).map_err(internal)?;
     if kind == SessionKind::Lane {
         config.options(options(&config, LANE_SETTINGS));
+        if planted!(LoseOnCrash) {
+            config.options(options(&config, "-c synchronous_commit=off"));
+        }
     }
     let connect = config.connect(url.tls().map_err(internal)?);
     let (client, mut connection) = tokio::time::timeout(Duration::from_secs(5), connect)

@@ -49,11 +49,21 @@ impl Error {
 
     fn from_code(code: &str, source: Box<dyn std::error::Error + Send + Sync>) -> Self {
         let lock_not_available = code == SqlState::LOCK_NOT_AVAILABLE.code();
+        let takes_no_connections = code == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE.code();
         match &code[..2.min(code.len())] {
             "22" | "23" => Self::Rejected(source),
             // Connections, rollbacks by the server, resources, operators, system errors.
             "08" | "25" | "40" | "53" | "57" | "58" => Self::Unavailable {
                 context: "it refused the statement",
+                source: Some(source),
+            },
+            // The database is being restored or renamed: nobody may connect, or it isn't there.
+            "3D" => Self::Unavailable {
+                context: "there is no such database now",
+                source: Some(source),
+            },
+            _ if takes_no_connections => Self::Unavailable {
+                context: "the database takes no connections",
                 source: Some(source),
             },
             _ if lock_not_available => Self::Unavailable {
@@ -101,5 +111,24 @@ impl From<deadpool_postgres::PoolError> for Error {
             context: "no connection was free",
             source: Some(Box::new(error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_is_being_restored_is_unavailable() {
+        // It takes no connections; it has another name; its server is starting.
+        for code in ["55000", "3D000", "57P03"] {
+            let error = Error::from_code(code, "refused".into());
+            assert!(
+                matches!(error, Error::Unavailable { .. }),
+                "{code}: {error:?}"
+            );
+        }
+        let error = Error::from_code("42601", "a syntax error".into());
+        assert!(matches!(error, Error::Internal(_)), "{error:?}");
     }
 }

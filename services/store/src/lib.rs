@@ -9,6 +9,9 @@
 //! queries checked at compile time; tokio-postgres does the data plane, where statements are
 //! pipelined, and listens, where a lost connection must be seen.
 
+#[macro_use]
+pub mod planted;
+
 pub mod acks;
 pub mod audit;
 pub mod bell;

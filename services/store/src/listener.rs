@@ -8,6 +8,7 @@ use crate::{
     replicas::ReplicaId,
 };
 use std::{sync::Arc, time::Duration};
+use tokio_postgres::Notification;
 use tokio_util::sync::CancellationToken;
 
 /// Who is told of what the listener hears. Calls must not block.
@@ -26,53 +27,92 @@ pub async fn listen(
     bells: Arc<dyn Bells>,
     stop: CancellationToken,
 ) {
-    const FIRST_PAUSE: Duration = Duration::from_millis(50);
-    const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+    let postgres = Postgres {
+        url,
+        replica,
+        bells: bells.clone(),
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = reconnect(&postgres, bells.as_ref(), rand::random) => {}
+    }
+}
+
+/// Where bells come from: Postgres, or the simulation's model of it.
+trait Ears {
+    type Session;
+    /// Connects, and listens: what is rung from now on is heard, until the connection is lost.
+    async fn connect(&self) -> Result<Self::Session>;
+    /// The next bell, or none when the connection is lost.
+    async fn next(&self, session: &mut Self::Session) -> Option<Heard>;
+}
+
+/// What was heard.
+enum Heard {
+    Bell(Bell),
+    /// Perhaps of a newer release: something happened that we can't read.
+    Unreadable,
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Passes on what is heard, for ever; `lot` draws between 0 and 1.
+async fn reconnect<E: Ears>(ears: &E, bells: &dyn Bells, lot: impl Fn() -> f64) {
     let mut pause = FIRST_PAUSE;
     loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            outcome = connect(&url, bells.as_ref()) => match outcome {
-                Ok(mut session) => {
-                    pause = FIRST_PAUSE;
+        match ears.connect().await {
+            Ok(mut session) => {
+                pause = FIRST_PAUSE;
+                if !planted!(SkipSettling) {
                     bells.listening();
-                    tokio::select! {
-                        () = stop.cancelled() => return,
-                        () = hear(&mut session, replica, bells.as_ref()) => {}
+                }
+                while let Some(heard) = ears.next(&mut session).await {
+                    match heard {
+                        Heard::Bell(Bell::Own) => {}
+                        Heard::Bell(bell) => bells.heard(bell),
+                        Heard::Unreadable => bells.listening(),
                     }
-                    tracing::warn!("The listener lost its connection");
                 }
-                Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "The listener can't connect");
-                }
+                tracing::warn!("The listener lost its connection");
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "The listener can't connect"
+                );
             }
         }
         // Half of the pause is drawn by lot, so that a fleet doesn't come back as one.
-        let drawn = pause.mul_f64(0.5 + rand::random::<f64>() / 2.0);
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(drawn) => {}
-        }
+        tokio::time::sleep(pause.mul_f64(0.5 + lot() / 2.0)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
-async fn connect(url: &DatabaseUrl, epochs: &dyn Bells) -> Result<Session> {
-    let session = session(url, "handoff listener", SessionKind::Bell).await?;
-    epochs.in_epoch(&epochs::establish(&session.client).await?);
-    let listen = format!("listen {}; listen {}", bell::COMMITS, bell::KEYS);
-    session.client.batch_execute(&listen).await?;
-    Ok(session)
+struct Postgres {
+    url: DatabaseUrl,
+    replica: ReplicaId,
+    bells: Arc<dyn Bells>,
 }
 
-/// Passes on what is heard until the connection is lost.
-async fn hear(session: &mut Session, replica: ReplicaId, bells: &dyn Bells) {
-    while let Some(notice) = session.notices.recv().await {
-        match Bell::parse(notice.channel(), notice.payload(), replica) {
-            Some(Bell::Own) => {}
-            Some(bell) => bells.heard(bell),
-            // Perhaps of a newer release: something happened that we can't read.
-            None => bells.listening(),
-        }
+impl Ears for Postgres {
+    type Session = Session;
+
+    async fn connect(&self) -> Result<Session> {
+        let session = session(&self.url, "handoff listener", SessionKind::Bell).await?;
+        self.bells
+            .in_epoch(&epochs::establish(&session.client).await?);
+        let listen = format!("listen {}; listen {}", bell::COMMITS, bell::KEYS);
+        session.client.batch_execute(&listen).await?;
+        Ok(session)
+    }
+
+    async fn next(&self, session: &mut Session) -> Option<Heard> {
+        let notice: Notification = session.notices.recv().await?;
+        let bell = Bell::parse(notice.channel(), notice.payload(), self.replica);
+        Some(bell.map_or(Heard::Unreadable, Heard::Bell))
     }
 }
+
+#[cfg(test)]
+mod simulation;

@@ -50,6 +50,20 @@ pub(crate) struct NotifierHandle {
 }
 
 impl NotifierHandle {
+    /// One whose bells nobody rings.
+    #[cfg(test)]
+    pub(crate) fn silent() -> Self {
+        let shared = Shared {
+            pending: Mutex::default(),
+            wake: Notify::new(),
+            live_replicas: AtomicU64::new(1),
+            stop: CancellationToken::new(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
     /// Leaves a bell to be rung; never waits. At most one entry a slot is kept.
     pub(crate) fn ring(&self, entry: BellEntry, traced: impl Iterator<Item = TraceParent>) {
         {

@@ -61,7 +61,8 @@ impl Batch {
                 waiting.push_front(queued);
                 break;
             }
-            if exclusive_key(&queued.write).is_some_and(|key| !taken.insert(key)) {
+            let is_taken = exclusive_key(&queued.write).is_some_and(|key| !taken.insert(key));
+            if is_taken && !planted!(ForgetExclusive) {
                 unfit.push_back(queued);
                 continue;
             }

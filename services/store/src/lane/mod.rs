@@ -10,6 +10,8 @@
 
 mod batch;
 mod posts;
+#[cfg(test)]
+mod simulation;
 mod transaction;
 mod write;
 
@@ -84,9 +86,14 @@ impl Lanes {
             .map(|number| {
                 let (sender, queue) = mpsc::channel(QUEUE_ITEMS);
                 let queued_bytes = Arc::new(AtomicUsize::new(0));
+                let postgres = Postgres {
+                    url: config.listen_url.clone(),
+                    application: format!("handoff lane {number}"),
+                    commits: commits.clone(),
+                };
                 let worker = Worker {
                     number,
-                    url: config.listen_url.clone(),
+                    database: postgres,
                     channels_per_team: i64::from(config.channels_per_team),
                     session: None,
                     queue,
@@ -163,12 +170,68 @@ impl Lanes {
     }
 }
 
-/// What a lane does, on a thread of its own. It stops when its queue is closed and empty.
-struct Worker {
-    number: usize,
+/// Where a lane's transactions run: Postgres, or the simulation's model of it.
+trait Database: Send + 'static {
+    type Session: Session;
+    fn connect(&self) -> impl Future<Output = Result<Self::Session>> + Send;
+}
+
+/// A lane's connection.
+trait Session: Send {
+    fn is_closed(&self) -> bool;
+    /// Commits the batch: see [`LaneSession::run`].
+    fn run(
+        &mut self,
+        batch: &Batch,
+        channels_per_team: i64,
+    ) -> impl Future<Output = Result<Committed>> + Send;
+    /// Waits until all that was sent is done.
+    fn catch_up(&self) -> impl Future<Output = Result<()>> + Send;
+}
+
+struct Postgres {
     url: DatabaseUrl,
+    application: String,
+    commits: Arc<dyn Commits>,
+}
+
+impl Database for Postgres {
+    type Session = LaneSession;
+
+    async fn connect(&self) -> Result<LaneSession> {
+        let session = session(&self.url, &self.application, SessionKind::Lane).await?;
+        // Before anything is written: another database's IDs must be past all that clients have
+        // seen.
+        let epoch = epochs::establish(&session.client).await?;
+        self.commits.in_epoch(&epoch);
+        LaneSession::prepare(session.client).await
+    }
+}
+
+impl Session for LaneSession {
+    fn is_closed(&self) -> bool {
+        self.is_closed()
+    }
+
+    fn run(
+        &mut self,
+        batch: &Batch,
+        channels_per_team: i64,
+    ) -> impl Future<Output = Result<Committed>> + Send {
+        self.run(batch, channels_per_team)
+    }
+
+    fn catch_up(&self) -> impl Future<Output = Result<()>> + Send {
+        self.catch_up()
+    }
+}
+
+/// What a lane does, on a thread of its own. It stops when its queue is closed and empty.
+struct Worker<D: Database> {
+    number: usize,
+    database: D,
     channels_per_team: i64,
-    session: Option<LaneSession>,
+    session: Option<D::Session>,
     queue: mpsc::Receiver<Queued>,
     /// Taken from the queue, but not fit for the same batch as what came before.
     left_over: VecDeque<Queued>,
@@ -183,7 +246,7 @@ struct Unpublished {
     committed: Committed,
 }
 
-impl Worker {
+impl<D: Database> Worker<D> {
     /// Starts the lane; the receiver resolves when it has ended.
     ///
     /// The thread is its own, with the connection on it: among the tasks of hundreds of requests
@@ -245,6 +308,9 @@ impl Worker {
 
     /// Posts whose channel is missing go ahead of what waits: they came first.
     fn put_back(&mut self, missing: Vec<Queued>) {
+        if planted!(ForgetPutBack) {
+            return;
+        }
         for queued in missing.into_iter().rev() {
             self.queued_bytes.fetch_add(queued.bytes, Ordering::Relaxed);
             self.left_over.push_front(queued);
@@ -264,6 +330,10 @@ impl Worker {
                 Ok(committed) => before = Some(Unpublished { batch, committed }),
                 Err(Error::Rejected(_)) if batch.len() > 1 => {
                     let (first, second) = batch.halves();
+                    let (first, second) = match planted!(ReorderHalves) {
+                        true => (second, first),
+                        false => (first, second),
+                    };
                     parts.push_front(second);
                     parts.push_front(first);
                 }
@@ -278,21 +348,27 @@ impl Worker {
         batch: &Batch,
         before: Option<Unpublished>,
     ) -> Result<Committed> {
-        let (session, publisher, metrics) = (&mut self.session, &self.publisher, &self.metrics);
+        let (database, session) = (&self.database, &mut self.session);
+        let (publisher, metrics) = (&self.publisher, &self.metrics);
         let (began, began_at) = (Instant::now(), SystemTime::now());
         let commit = async {
             let session = match session {
                 Some(session) if !session.is_closed() => session,
-                session => {
-                    let application = format!("handoff lane {}", self.number);
-                    match session_for_lane(&self.url, &application, &*publisher.commits).await {
-                        Ok(connected) => session.insert(connected),
-                        Err(error) => return Ok(Err(error)),
-                    }
-                }
+                session => match database.connect().await {
+                    Ok(connected) => session.insert(connected),
+                    Err(error) => return Ok(Err(error)),
+                },
             };
             let run = session.run(batch, self.channels_per_team);
             let committed = tokio::time::timeout(BATCH_TIMEOUT, run).await;
+            if planted!(DeliverUncommitted)
+                && let Ok(Ok(committed)) = &committed
+            {
+                publisher.tell(committed.events.clone());
+                if let Err(error) = session.catch_up().await {
+                    return Ok(Err(error));
+                }
+            }
             if let Ok(Ok(_)) = &committed {
                 metrics.commit_duration.record(began.elapsed());
                 metrics.batch_writes.record(batch.len() as f64);
@@ -347,20 +423,7 @@ impl Publisher {
     /// Tells the feed and the other replicas, then answers the writers; but for those whose
     /// channel must be opened first, which it returns.
     fn publish(&self, Unpublished { batch, committed }: Unpublished) -> Vec<Queued> {
-        let mut commits: Vec<SlotCommit> = Vec::new();
-        for event in committed.events {
-            let slot = event.team.slot();
-            match commits.iter_mut().find(|commit| commit.slot == slot) {
-                Some(commit) => commit.push(event),
-                None => commits.push(SlotCommit::new(slot, event)),
-            }
-        }
-        for mut commit in commits {
-            commit.events.sort_by_key(|event| event.id);
-            let traced = commit.events.iter().filter_map(Event::traceparent);
-            self.notifier.ring(BellEntry::from(&commit), traced);
-            self.commits.committed(commit);
-        }
+        self.tell(committed.events);
         let mut missing = Vec::new();
         for (queued, outcome) in batch.into_items().into_iter().zip(committed.outcomes) {
             match outcome {
@@ -378,15 +441,22 @@ impl Publisher {
         }
         missing
     }
-}
 
-async fn session_for_lane(
-    url: &DatabaseUrl,
-    application: &str,
-    epochs: &dyn Commits,
-) -> Result<LaneSession> {
-    let session = session(url, application, SessionKind::Lane).await?;
-    // Before anything is written: another database's IDs must be past all that clients have seen.
-    epochs.in_epoch(&epochs::establish(&session.client).await?);
-    LaneSession::prepare(session.client).await
+    /// Tells the feed and the other replicas.
+    fn tell(&self, events: Vec<Event>) {
+        let mut commits: Vec<SlotCommit> = Vec::new();
+        for event in events {
+            let slot = event.team.slot();
+            match commits.iter_mut().find(|commit| commit.slot == slot) {
+                Some(commit) => commit.push(event),
+                None => commits.push(SlotCommit::new(slot, event)),
+            }
+        }
+        for mut commit in commits {
+            commit.events.sort_by_key(|event| event.id);
+            let traced = commit.events.iter().filter_map(Event::traceparent);
+            self.notifier.ring(BellEntry::from(&commit), traced);
+            self.commits.committed(commit);
+        }
+    }
 }

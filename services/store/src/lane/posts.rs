@@ -56,7 +56,8 @@ impl Appender {
 
     /// How these posts are to be tried first.
     pub(super) fn first_try(&mut self, posts: &Posts<'_>) -> Append {
-        if posts.is_empty() {
+        // These bugs are in how the other statement draws.
+        if posts.is_empty() || planted!(DrawBeforeLock | SequenceCache) {
             return Append::Each;
         }
         if self.cautious > 0 {
@@ -91,7 +92,10 @@ impl Appender {
             .iter()
             .map(|to| self.known_ids.get(*to).unwrap_or(0))
             .collect();
-        let idempotency = group.column(|post| post.idempotency.as_ref());
+        let idempotency = group.column(|post| match planted!(ForgetIdempotency) {
+            true => None,
+            false => post.idempotency.as_ref(),
+        });
         let key_hashes: Vec<Option<&[u8]>> = idempotency
             .iter()
             .map(|idempotency| idempotency.map(|idempotency| &idempotency.key_hash.0[..]))

@@ -17,7 +17,7 @@ use crate::{
     slots::{self, Sequences},
     statuses,
 };
-use futures_util::join;
+use futures_util::{FutureExt, join};
 use handoff_protocol::{Id, TeamId, Timestamp};
 use std::collections::HashMap;
 use time::OffsetDateTime;
@@ -56,8 +56,20 @@ impl LaneSession {
             appender: Appender::prepare(&client).await?,
             lock: client.prepare(slots::LOCK).await?,
             create_channels: client.prepare(channels::CREATE).await?,
-            move_acks: client.prepare(acks::MOVE).await?,
-            set_statuses: client.prepare(statuses::SET).await?,
+            move_acks: client
+                .prepare(planted_sql!(
+                    AckBackwards,
+                    acks::MOVE,
+                    "wanted > standing_id" => "wanted <> standing_id"
+                ))
+                .await?,
+            set_statuses: client
+                .prepare(planted_sql!(
+                    TornStatus,
+                    statuses::SET,
+                    "where id is not null" => "where id is not null and ord = 1"
+                ))
+                .await?,
             delete_statuses: client.prepare(statuses::DELETE).await?,
             delete_messages: client.prepare(messages::DELETE).await?,
             delete_channels: client.prepare(channels::DELETE).await?,
@@ -108,11 +120,17 @@ impl LaneSession {
             .map(|slot| slot.index() as i32)
             .collect();
         let lock_params: [&(dyn ToSql + Sync); 1] = [&slots];
+        let no_slots: [&(dyn ToSql + Sync); 1] = [&Vec::<i32>::new()];
+        let lock_first = if planted!(DrawBeforeLock) {
+            &no_slots
+        } else {
+            &lock_params
+        };
         // Each future sends its statement when it is first polled, and join! polls in order: the
         // whole transaction is on its way before the first answer comes.
         let (begun, locked, created, posted, acked, set, unset, deleted, closed, denied, ended) = join!(
             self.client.batch_execute("begin"),
-            self.query(&self.lock, &lock_params),
+            self.query(&self.lock, lock_first),
             self.create_channels(&groups.channels, channels_per_team),
             self.appender
                 .append(&self.client, &self.sequences, &groups.posts, how),
@@ -122,7 +140,7 @@ impl LaneSession {
             self.delete_messages(&groups.message_deletions),
             self.delete_channels(&groups.channel_deletions),
             self.append_denials(&groups.denials),
-            self.client.batch_execute("commit"),
+            self.commit(&lock_params),
         );
         // The first error is the cause, the others follow from it; after any error the commit was
         // a rollback, though it reports success.
@@ -150,6 +168,27 @@ impl LaneSession {
         self.appender.learn(&committed.events);
         self.appender.forget(&missing);
         Ok(committed)
+    }
+}
+
+impl LaneSession {
+    async fn commit(&self, lock: &[&(dyn ToSql + Sync)]) -> PgResult<()> {
+        if planted!(DrawBeforeLock) {
+            // Where it fails, the commit is a rollback.
+            let _ = self.query(&self.lock, lock).await;
+        }
+        let commit = self.client.batch_execute("commit");
+        if planted!(AnswerBeforeCommit | DeliverUncommitted) {
+            // On its way, and nobody waits for it.
+            let _ = commit.now_or_never();
+            return Ok(());
+        }
+        commit.await
+    }
+
+    /// Waits until all that was sent is done.
+    pub(super) async fn catch_up(&self) -> Result<()> {
+        Ok(self.client.batch_execute("").await?)
     }
 }
 
