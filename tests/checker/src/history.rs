@@ -72,6 +72,8 @@ pub enum Line {
     Events(Events),
     /// A process's stream ended, or was left.
     End(End),
+    /// A reader waited for everything up to an ID.
+    Due(Due),
     /// A fault begins or ends.
     Nemesis(Nemesis),
     /// What stands in the end.
@@ -436,6 +438,18 @@ pub enum EndedBy {
     Relay,
     /// The connection was lost.
     Loss,
+}
+
+/// A reader went on for as long as it takes to be given everything up to an ID: whatever stands up
+/// to there in what it reads was due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Due {
+    /// When it gave up waiting, or had it.
+    pub t: Time,
+    /// Who.
+    pub p: Process,
+    /// The ID.
+    pub id: Id,
 }
 
 /// A fault begins or ends.

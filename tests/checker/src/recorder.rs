@@ -16,8 +16,8 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crate::history::{
-    Answer, Call, Close, Completion, End, EndedBy, Events, FORMAT, Failure, Final, History, Id,
-    Invoke, Line, Message, Named, Nemesis, Number, Process, Run, Time,
+    Answer, Call, Close, Completion, Due, End, EndedBy, Events, FORMAT, Failure, Final, History,
+    Id, Invoke, Line, Message, Named, Nemesis, Number, Process, Run, Time,
 };
 
 /// Lines that wait for the file at most.
@@ -63,11 +63,15 @@ impl Recorder {
                 told.store(written.is_err(), Ordering::Relaxed);
                 written
             })?;
-        Ok(Recorder::new(seed, what, Sink::File {
-            queue,
-            thread: Mutex::new(Some(thread)),
-            failed,
-        }))
+        Ok(Recorder::new(
+            seed,
+            what,
+            Sink::File {
+                queue,
+                thread: Mutex::new(Some(thread)),
+                failed,
+            },
+        ))
     }
 
     /// A history in memory.
@@ -284,6 +288,16 @@ impl Log {
             cursor,
         }));
         t
+    }
+
+    /// As a reader it waited long enough for everything up to this ID.
+    pub fn due(&mut self, id: Id) {
+        let t = self.recorder.now();
+        self.recorder.line(Line::Due(Due {
+            t,
+            p: self.process,
+            id,
+        }));
     }
 
     /// The open stream is over.
