@@ -245,6 +245,8 @@ pub(crate) struct Fault {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LossyFailover {
     pub(crate) since: Time,
+    /// Before it began, the old database gave all IDs.
+    pub(crate) began: Time,
     pub(crate) at: Time,
 }
 
@@ -751,6 +753,7 @@ impl Facts {
         self.last_time = self.last_time.max(nemesis.t);
         let is_same =
             |fault: &&mut Fault| fault.name == nemesis.fault && fault.target == nemesis.target;
+        let mut began = nemesis.t;
         match nemesis.phase {
             Phase::Begin => self.faults.push(Fault {
                 name: nemesis.fault,
@@ -764,6 +767,7 @@ impl Facts {
                 match open.find(is_same) {
                     Some(fault) => {
                         fault.until = nemesis.t;
+                        began = fault.from;
                         fault.deaf |= nemesis.deaf;
                     }
                     None => self.flaw(|| {
@@ -778,6 +782,7 @@ impl Facts {
         if let Some(Lossy { since }) = nemesis.lossy {
             self.failovers.push(LossyFailover {
                 since,
+                began,
                 at: nemesis.t,
             });
             self.failovers.sort_by_key(|failover| failover.at);

@@ -100,10 +100,16 @@ fn check_lost(facts: &Facts, standing: &Standing<'_>, lost: &[&Write], report: &
         }
     }
     // IDs that the new database gives are above all of these.
-    let newest_kept: Vec<Id> = newest_lost
+    let mut newest_kept: Vec<Id> = newest_lost
         .iter()
         .map(|newest_lost| standing.newest_before(*newest_lost))
         .collect();
+    for (failover, newest_kept) in facts.failovers.iter().zip(&mut newest_kept) {
+        let before = |write: &&Write| write.ended < failover.began;
+        let kept = facts.writes.iter().filter(before);
+        let kept = kept.filter_map(|write| Some(standing.of(write)?.id)).max();
+        *newest_kept = (*newest_kept).max(kept.unwrap_or(0));
+    }
     for write in lost {
         let failover = standing.failover(write.ended);
         let failover =

@@ -4,13 +4,13 @@ use handoff_checker::history::{Answer, Line, Lossy, Message, Nemesis, Phase};
 use handoff_checker::{Kind, Verdict};
 
 use crate::story::{
-    EVEN, POSTER, STREAM, Story, after, answers, assert_only, blocks, calls, forget, post, stands,
+    EVEN, POSTER, STREAM, Story, after, answers, assert_only, calls, events, forget, post, stands,
 };
 
 /// A failover that is over at 96, and may have lost what was answered since 30.
 fn fail_over(lines: &mut Vec<Line>) {
     let begin = Nemesis {
-        t: 50,
+        t: 60,
         fault: "failover".to_owned(),
         phase: Phase::Begin,
         ..Nemesis::default()
@@ -105,7 +105,11 @@ fn ids_that_clients_have_seen_are_not_given_again() {
                 value: 300,
             };
             stands(lines, EVEN).push(message);
-            blocks(lines, STREAM)[2].push(message);
+            let mut story = Story {
+                lines: std::mem::take(lines),
+            };
+            events(&mut story, STREAM, 99, vec![message]);
+            *lines = story.lines;
             let raised = |line: &mut Line| {
                 if let Line::Due(due) = line {
                     due.id = due.id.max(id);

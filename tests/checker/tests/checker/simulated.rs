@@ -390,15 +390,17 @@ fn batches(lines: &mut [Line]) -> Vec<(Process, &mut Vec<Message>)> {
             walks.insert(invoke.p, is_walk);
         }
     }
-    let of = |line| match line {
-        Line::Events(events) => Some((events.p, &mut events.items)),
-        Line::Ok(done) if walks.get(&done.p) == Some(&true) => match &mut done.op {
-            Answer::Messages { items, .. } => Some((done.p, items)),
+    lines
+        .iter_mut()
+        .filter_map(|line| match line {
+            Line::Events(events) => Some((events.p, &mut events.items)),
+            Line::Ok(done) if walks.get(&done.p) == Some(&true) => match &mut done.op {
+                Answer::Messages { items, .. } => Some((done.p, items)),
+                _ => None,
+            },
             _ => None,
-        },
-        _ => None,
-    };
-    lines.iter_mut().filter_map(of).collect()
+        })
+        .collect()
 }
 
 /// Those among a reader's batches that are followed by something.

@@ -368,46 +368,56 @@ pub(crate) fn assert_only(verdict: &Verdict, kind: Kind, count: u64) {
 
 /// What a process's requests were, and when it was answered what.
 pub(crate) fn calls(lines: &mut [Line], process: Process) -> Vec<&mut Invoke> {
-    let of = |line| match line {
-        Line::Invoke(invoke) if invoke.p == process => Some(invoke),
-        _ => None,
-    };
-    lines.iter_mut().filter_map(of).collect()
+    lines
+        .iter_mut()
+        .filter_map(|line| match line {
+            Line::Invoke(invoke) if invoke.p == process => Some(invoke),
+            _ => None,
+        })
+        .collect()
 }
 
 pub(crate) fn answers(lines: &mut [Line], process: Process) -> Vec<&mut Completion> {
-    let of = |line| match line {
-        Line::Ok(completion) if completion.p == process => Some(completion),
-        _ => None,
-    };
-    lines.iter_mut().filter_map(of).collect()
+    lines
+        .iter_mut()
+        .filter_map(|line| match line {
+            Line::Ok(completion) if completion.p == process => Some(completion),
+            _ => None,
+        })
+        .collect()
 }
 
 /// What a process's stream brought, block by block.
 pub(crate) fn blocks(lines: &mut [Line], process: Process) -> Vec<&mut Vec<Message>> {
-    let of = |line| match line {
-        Line::Events(events) if events.p == process => Some(&mut events.items),
-        _ => None,
-    };
-    lines.iter_mut().filter_map(of).collect()
+    lines
+        .iter_mut()
+        .filter_map(|line| match line {
+            Line::Events(events) if events.p == process => Some(&mut events.items),
+            _ => None,
+        })
+        .collect()
 }
 
 /// What stands of a channel's messages.
 pub(crate) fn stands(lines: &mut [Line], channel: u32) -> &mut Vec<Message> {
-    let of = |line| match line {
-        Line::Final(Final::Messages { c, items, .. }) if *c == channel => Some(items),
-        _ => None,
-    };
-    lines.iter_mut().find_map(of).unwrap()
+    lines
+        .iter_mut()
+        .find_map(|line| match line {
+            Line::Final(Final::Messages { c, items, .. }) if *c == channel => Some(items),
+            _ => None,
+        })
+        .unwrap()
 }
 
 /// What stands of the status changes.
 pub(crate) fn log(lines: &mut [Line]) -> &mut Vec<Change> {
-    let of = |line| match line {
-        Line::Final(Final::Changes { items, .. }) => Some(items),
-        _ => None,
-    };
-    lines.iter_mut().find_map(of).unwrap()
+    lines
+        .iter_mut()
+        .find_map(|line| match line {
+            Line::Final(Final::Changes { items, .. }) => Some(items),
+            _ => None,
+        })
+        .unwrap()
 }
 
 /// Takes an item out of everything that anybody read.
