@@ -76,5 +76,5 @@ async fn g1_g3_g5_agents_of_every_kind_while_a_replica_is_killed() {
         "{counters:?}"
     );
     assert_eq!(counters.replicas[2].outages.len(), 1, "{counters:?}");
-    assert!(latencies.post.len() > 0 && latencies.deliver.len() > 0);
+    assert!(!latencies.post.is_empty() && !latencies.deliver.is_empty());
 }

@@ -10,7 +10,6 @@ pub mod agents;
 mod contract;
 mod database;
 mod eventually;
-pub mod history;
 mod http;
 pub mod load;
 mod postgres;

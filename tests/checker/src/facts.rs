@@ -89,6 +89,12 @@ pub(crate) struct Write {
     pub(crate) told: Option<(Id, u64)>,
 }
 
+impl Write {
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.outcome == Outcome::Unknown
+    }
+}
+
 /// A message's deletion.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deletion {

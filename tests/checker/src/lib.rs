@@ -19,6 +19,7 @@ pub use recorder::{Log, Recorder};
 pub use verdict::{Anomaly, Counts, Failover, Kind, Options, Verdict};
 
 use facts::Facts;
+use history::{Final, Value};
 
 /// Why a history can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,40 @@ impl History {
             facts.take(line.clone());
         }
         checks::judge(&facts.complete(), &Options::default())
+    }
+
+    /// How many posts and changes of status were asked for.
+    pub fn writes(&self) -> usize {
+        self.outcomes().0
+    }
+
+    /// How many of them were answered 5xx or not at all.
+    pub fn unknown(&self) -> usize {
+        self.outcomes().1
+    }
+
+    fn outcomes(&self) -> (usize, usize) {
+        let mut facts = Facts::default();
+        for line in &self.lines {
+            facts.take(line.clone());
+        }
+        let facts = facts.complete();
+        let unknown = facts.writes.iter().filter(|write| write.is_unknown());
+        (facts.writes.len(), unknown.count())
+    }
+
+    /// The values of all that stands in the end: messages and changes, each channel in its order.
+    pub fn standing(&self) -> Vec<Option<Value>> {
+        let values = self.lines.iter().flat_map(|line| match line {
+            Line::Final(Final::Messages { items, .. }) => {
+                items.iter().map(|item| Some(item.value)).collect()
+            }
+            Line::Final(Final::Changes { items, .. }) => {
+                items.iter().map(|item| item.value).collect()
+            }
+            _ => Vec::new(),
+        });
+        values.collect()
     }
 
     /// Panics, with what the verdict says, unless it is sound.
