@@ -8,4 +8,5 @@ mod flaws;
 mod program;
 mod registers;
 mod simulated;
+mod size;
 mod story;
