@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use harness::history::History;
+use handoff_checker::History;
 use harness::load::{Kind, Load, Writing};
 use harness::{Agent, TestRelay};
 use serde_json::json;
@@ -17,8 +17,8 @@ fn assert_flawless(history: &History, writes: usize) {
         0,
         "a write was answered 5xx or not at all"
     );
-    assert_eq!(history.writes.len(), writes);
-    assert_eq!(history.table.len(), writes);
+    assert_eq!(history.writes(), writes);
+    assert_eq!(history.standing().len(), writes);
 }
 
 #[tokio::test]

@@ -177,7 +177,7 @@ async fn g1_g2_g3_a_synchronous_standby_takes_over_and_nothing_is_lost() {
     let history = load.finish().await;
     println!(
         "{} writes, {} of unknown outcome; no write was stored for {down:?}",
-        history.writes.len(),
+        history.writes(),
         history.unknown()
     );
     history.assert_sound();

@@ -49,7 +49,7 @@ async fn rolling_restart(kind: Kind) {
         "{kind:?}: {} posts by clients, {} writes beside them ({} of unknown outcome, of writers \
          that don't retry), {resumed} streams resumed; ready after {ready:?}, left after {left:?}",
         report.posts,
-        history.writes.len(),
+        history.writes(),
         history.unknown(),
     );
     assert!(resumed >= 3, "no stream was moved: {resumed}");

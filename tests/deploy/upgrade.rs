@@ -63,7 +63,7 @@ async fn g1_g3_an_upgrade_across_a_migration_and_back_loses_nothing() {
     println!(
         "{} posts by clients, {} writes beside them",
         report.posts,
-        history.writes.len()
+        history.writes()
     );
     history.assert_sound();
 }

@@ -211,7 +211,7 @@ async fn g3_streams_live_on_without_any_notification() {
     load.written().await;
     let history = load.finish().await;
     history.assert_sound();
-    assert_eq!((history.unknown(), history.table.len()), (0, 160));
+    assert_eq!((history.unknown(), history.standing().len()), (0, 160));
     let swallowed: usize = (0..2).map(|n| relay.proxy(n).listen.swallowed()).sum();
     assert!(swallowed > 0, "there was nothing to swallow");
 }

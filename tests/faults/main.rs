@@ -2,6 +2,7 @@
 //! the whole history is checked. Each test is named after the guarantee that it shows.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod agents;
 mod bells;
 mod epochs;
 mod lanes;

@@ -6,10 +6,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod agent;
+pub mod agents;
 mod contract;
 mod database;
 mod eventually;
-pub mod history;
 mod http;
 pub mod load;
 mod postgres;

@@ -1,22 +1,26 @@
 //! Writers and readers that keep a relay busy: agents on one or more replicas go in, the
-//! [`History`] of all that they were told comes out. What may go wrong in a test (503, a lost
+//! [`History`] of all that they were told comes out, for the checker to judge. What may go wrong in a test (503, a lost
 //! connection) is borne as a good client would bear it; anything else fails the test at once.
 //!
 //! Writers, walkers and followers are tasks of the [`Load`]; [`Load::finish`] stops them, waits
 //! for them, and hands on their panics.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use handoff_checker::history::{
+    Answer, Call, Change, Channel, EndedBy, Final, Id, Message, Number, Value as WriteValue,
+};
+use handoff_checker::{History, Log, Recorder};
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::history::{CaughtUp, History, Item, Outcome, Tick, View, Write};
 use crate::{Agent, Block, DEADLINE, EventStream, Next, Response, eventually, within};
 
 /// How long a client waits before it tries again, or elsewhere.
@@ -74,27 +78,49 @@ pub enum Kind {
 /// A channel's messages, or its status changes: what one cursor walks over.
 type Place = (String, Kind);
 
-/// How a history names a place.
-fn name_of(place: &Place) -> String {
-    match place.1 {
-        Kind::Message => place.0.clone(),
-        Kind::Status => format!("{} (status)", place.0),
+/// What a page holds.
+enum Page {
+    Messages(Vec<Message>),
+    Changes(Vec<Change>),
+}
+
+impl Page {
+    fn last(&self) -> Option<Id> {
+        match self {
+            Page::Messages(items) => items.last().map(|item| item.id),
+            Page::Changes(items) => items.last().map(|item| item.id),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Page::Messages(items) => items.len(),
+            Page::Changes(items) => items.len(),
+        }
     }
 }
+
+/// Status keys that a place's writers use.
+const STATUS_KEYS: usize = 5;
+
+/// Values that no writer uses, for contents that no writer wrote.
+const FOREIGN: WriteValue = 1 << 63;
 
 /// Writers and readers at work.
 pub struct Load {
     shared: Arc<Shared>,
     writers: JoinSet<()>,
-    readers: JoinSet<View>,
+    readers: JoinSet<()>,
 }
 
 struct Shared {
     /// The same agent on every replica that may be used.
     seats: Vec<Agent>,
-    ticks: AtomicU64,
-    names: AtomicU64,
-    writes: Mutex<Vec<Write>>,
+    recorder: Recorder,
+    values: AtomicU64,
+    /// How long the content of each write is.
+    lengths: Mutex<HashMap<WriteValue, usize>>,
+    stored: AtomicUsize,
     places: Mutex<BTreeSet<Place>>,
     resumed: AtomicUsize,
     /// Held by the load; writers stop when it says so.
@@ -114,9 +140,10 @@ impl Load {
     pub fn with_seats(seats: Vec<Agent>) -> Load {
         let shared = Shared {
             seats,
-            ticks: AtomicU64::new(0),
-            names: AtomicU64::new(0),
-            writes: Mutex::default(),
+            recorder: Recorder::in_memory(0, "a load"),
+            values: AtomicU64::new(0),
+            lengths: Mutex::default(),
+            stored: AtomicUsize::new(0),
             places: Mutex::default(),
             resumed: AtomicUsize::new(0),
             stop: watch::Sender::new(false),
@@ -179,10 +206,8 @@ impl Load {
                 .map(|channel| (*channel).to_owned())
                 .collect(),
             cursor: from.map(str::to_owned),
-            after: from.map(id_of),
             seat,
             stays_for: None,
-            items: Vec::new(),
         };
         self.readers.spawn(follower.run(self.shared.clone()));
     }
@@ -194,10 +219,8 @@ impl Load {
             path: format!("/api/channels/{channel}/stream"),
             channels: vec![channel.to_owned()],
             cursor: from.map(str::to_owned),
-            after: from.map(id_of),
             seat: 0,
             stays_for: Some(at_most),
-            items: Vec::new(),
         };
         self.readers.spawn(follower.run(self.shared.clone()));
     }
@@ -209,19 +232,13 @@ impl Load {
             retry,
             ..Writing::to(&[channel])
         };
-        match self.shared.write(&writing, channel, seat).await {
-            Outcome::Stored { id, .. } => id,
-            Outcome::Unknown | Outcome::Refused => None,
-        }
+        let mut log = self.shared.recorder.process();
+        self.shared.write(&mut log, &writing, channel, seat).await
     }
 
     /// How many writes have been answered 2xx.
     pub fn stored(&self) -> usize {
-        let writes = self.shared.writes.lock().unwrap();
-        writes
-            .iter()
-            .filter(|write| matches!(write.outcome, Outcome::Stored { .. }))
-            .count()
+        self.shared.stored.load(Ordering::Relaxed)
     }
 
     /// Waits until that many more writes have been answered 2xx.
@@ -249,21 +266,17 @@ impl Load {
         shared.stop.send_replace(true);
         within("the writers stop", join(&mut self.writers)).await;
 
-        let table = shared.table().await;
-        let ends = table
-            .iter()
-            .filter_map(|(place, items)| Some((place.clone(), items.last()?.id)));
-        shared.ends.send_replace(Some(ends.collect()));
-        let views = within("the readers reach the end", join(&mut self.readers)).await;
-
-        // Read once more: a write of unknown outcome may have come to be after all.
-        let table = shared.table().await.into_values().flatten().collect();
-        let writes = std::mem::take(&mut *shared.writes.lock().unwrap());
-        History {
-            writes,
-            table,
-            views,
+        let mut ends = BTreeMap::new();
+        for place in shared.written_places() {
+            let end = shared.newest(&place).await;
+            ends.insert(place, end);
         }
+        shared.ends.send_replace(Some(ends));
+        within("the readers reach the end", join(&mut self.readers)).await;
+
+        shared.read_all().await;
+        shared.recorder.close().expect("memory can be written to");
+        shared.recorder.take()
     }
 }
 
@@ -281,12 +294,13 @@ async fn join<T: 'static>(tasks: &mut JoinSet<T>) -> Vec<T> {
 
 async fn write(shared: Arc<Shared>, writing: Writing, me: usize) {
     let stop = shared.stop.subscribe();
+    let mut log = shared.recorder.process();
     for turn in me.. {
         if writing.each.is_some_and(|each| turn - me >= each) || *stop.borrow() {
             return;
         }
         let channel = &writing.channels[turn % writing.channels.len()];
-        shared.write(&writing, channel, turn).await;
+        shared.write(&mut log, &writing, channel, turn).await;
         if !writing.pause.is_zero() {
             sleep(writing.pause).await;
         }
@@ -294,47 +308,69 @@ async fn write(shared: Arc<Shared>, writing: Writing, me: usize) {
 }
 
 impl Shared {
-    fn tick(&self) -> Tick {
-        self.ticks.fetch_add(1, Ordering::SeqCst)
-    }
-
     fn seat(&self, turn: usize) -> &Agent {
         &self.seats[turn % self.seats.len()]
     }
 
-    /// One write, with its retries if there are to be any; recorded, and its outcome returned.
-    async fn write(&self, writing: &Writing, channel: &str, mut turn: usize) -> Outcome {
+    fn channel(&self, name: &str) -> Channel {
+        self.recorder.channel(name)
+    }
+
+    /// One write, with its retries if there are to be any; recorded. The ID of a message that was
+    /// stored.
+    async fn write(
+        &self,
+        log: &mut Log,
+        writing: &Writing,
+        channel: &str,
+        mut turn: usize,
+    ) -> Option<u64> {
+        let value = self.values.fetch_add(1, Ordering::Relaxed);
+        let content = format!("{value:0>width$}", width = writing.bytes);
+        self.lengths.lock().unwrap().insert(value, content.len());
         let place = (channel.to_owned(), writing.kind);
-        let number = self.names.fetch_add(1, Ordering::Relaxed);
-        let content = format!("{number:0>width$}", width = writing.bytes);
-        self.places.lock().unwrap().insert(place.clone());
+        self.places.lock().unwrap().insert(place);
 
         let deadline = Instant::now() + DEADLINE;
-        let began = self.tick();
-        let outcome = loop {
-            if let Some(stored) = self.attempt(writing, &place.0, &content, turn).await {
-                break stored;
+        let c = self.channel(channel);
+        let key = turn % STATUS_KEYS;
+        log.invoke(match writing.kind {
+            Kind::Message => Call::Post {
+                c,
+                v: value,
+                key: writing.retry,
+                mention: None,
+                thread: None,
+            },
+            Kind::Status => Call::Set {
+                c,
+                k: key as Number,
+                v: value,
+            },
+        });
+        let answer = loop {
+            if let Some(answer) = self.attempt(writing, channel, &content, key, turn).await {
+                break answer;
             }
             assert!(
                 Instant::now() < deadline,
                 "no answer but 503 for {DEADLINE:?}"
             );
-            if !writing.retry {
-                break Outcome::Unknown;
+            // Nothing keeps a second attempt at a status from being a second change.
+            if !writing.retry || writing.kind == Kind::Status {
+                log.info(0);
+                return None;
             }
             sleep(PAUSE).await;
             turn += 1;
         };
-        let channel = name_of(&place);
-        let write = Write {
-            channel,
-            content,
-            began,
-            ended: self.tick(),
-            outcome,
+        let id = match &answer {
+            Answer::Posted { id, .. } => Some(*id),
+            _ => None,
         };
-        self.writes.lock().unwrap().push(write);
-        outcome
+        log.ok(answer);
+        self.stored.fetch_add(1, Ordering::Relaxed);
+        id
     }
 
     /// One request; nothing when its outcome is unknown.
@@ -343,8 +379,9 @@ impl Shared {
         writing: &Writing,
         channel: &str,
         content: &str,
+        key: usize,
         turn: usize,
-    ) -> Option<Outcome> {
+    ) -> Option<Answer> {
         let agent = self.seat(turn);
         let request = match writing.kind {
             Kind::Message => agent
@@ -352,7 +389,7 @@ impl Shared {
                 .json(&json!({"content": content})),
             Kind::Status => agent
                 .request(Method::PUT, format!("/api/channels/{channel}/status"))
-                .json(&json!({"key": format!("key {}", turn % 5), "value": content})),
+                .json(&json!({"key": format!("key {key}"), "value": content})),
         };
         let request = match writing.retry {
             true => request.header("idempotency-key", content),
@@ -368,149 +405,239 @@ impl Shared {
                     "{response:?}"
                 );
             }
-            (200, Kind::Status) => {
-                return Some(Outcome::Stored {
-                    id: None,
-                    seq: None,
-                });
-            }
+            (200, Kind::Status) => return Some(Answer::Done),
             _ => {
                 assert_unavailable(&response);
                 return None;
             }
         }
         let message = response.json();
-        Some(Outcome::Stored {
-            id: Some(id_of_value(&message)),
-            seq: message["seq"].as_u64(),
+        Some(Answer::Posted {
+            id: id_of_value(&message),
+            seq: seq_of(&message),
         })
     }
 
-    /// A page after a cursor, from the first replica that answers, beginning at that turn.
-    async fn page(&self, place: &Place, after: u64, limit: usize, turn: usize) -> (Tick, Value) {
-        let (channel, kind) = place;
-        let resource = match kind {
-            Kind::Message => "messages",
-            Kind::Status => "status/changes",
-        };
-        let path = format!("/api/channels/{channel}/{resource}?after_id={after}&limit={limit}");
+    /// The value of the write that has this content, whole and unaltered.
+    fn value_of(&self, content: &str) -> WriteValue {
+        let lengths = self.lengths.lock().unwrap();
+        let value: Option<WriteValue> = content.parse().ok();
+        let own = value.filter(|value| {
+            let length = lengths.get(value);
+            length.is_some_and(|length| format!("{value:0>length$}") == content)
+        });
+        own.unwrap_or_else(|| {
+            let mut hasher = DefaultHasher::new();
+            content.hash(&mut hasher);
+            hasher.finish() | FOREIGN
+        })
+    }
+
+    fn message_of(&self, message: &Value) -> Message {
+        Message {
+            id: id_of_value(message),
+            channel: self.channel(message["channel"].as_str().unwrap()),
+            seq: seq_of(message),
+            value: self.value_of(message["content"].as_str().unwrap()),
+        }
+    }
+
+    fn change_of(&self, change: &Value) -> Change {
+        let value = self.value_of(change["value"].as_str().unwrap());
+        Change {
+            id: id_of_value(change),
+            channel: self.channel(change["channel"].as_str().unwrap()),
+            key: key_of(change["key"].as_str().unwrap()),
+            value: (change["deleted"] != true).then_some(value),
+        }
+    }
+
+    fn page_of(&self, kind: Kind, page: &Value) -> Page {
+        let items = |name: &str| page[name].as_array().unwrap().iter();
+        match kind {
+            Kind::Message => Page::Messages(
+                items("messages")
+                    .map(|message| self.message_of(message))
+                    .collect(),
+            ),
+            Kind::Status => Page::Changes(
+                items("changes")
+                    .map(|change| self.change_of(change))
+                    .collect(),
+            ),
+        }
+    }
+
+    /// A JSON answer from the first replica that gives one, beginning at that turn; before each
+    /// attempt and after each that fails the log is told.
+    async fn read(&self, path: &str, turn: usize, log: Option<(&mut Log, Call)>) -> Value {
         let turns = AtomicUsize::new(turn);
-        eventually(&path, || async {
+        let log = Mutex::new(log);
+        eventually(path, || async {
             let agent = self.seat(turns.fetch_add(1, Ordering::Relaxed));
-            let began = self.tick();
-            let response = agent.request(Method::GET, &path).try_send().await.ok()?;
-            if response.status() != 200 {
-                assert_unavailable(&response);
-                return None;
+            if let Some((log, call)) = &mut *log.lock().unwrap() {
+                log.invoke(call.clone());
             }
-            Some((began, response.json()))
+            let answer = match agent.request(Method::GET, path).try_send().await {
+                Ok(response) if response.status() == 200 => Some(response.json()),
+                Ok(response) => {
+                    assert_unavailable(&response);
+                    None
+                }
+                Err(_) => None,
+            };
+            if answer.is_none()
+                && let Some((log, _)) = &mut *log.lock().unwrap()
+            {
+                log.info(0);
+            }
+            answer
         })
         .await
     }
 
+    fn written_places(&self) -> BTreeSet<Place> {
+        self.places.lock().unwrap().clone()
+    }
+
+    /// The newest ID of a place.
+    async fn newest(&self, (channel, kind): &Place) -> u64 {
+        let path = format!("/api/channels/{channel}/{}?limit=1", resource(*kind));
+        let page = self.read(&path, 0, None).await;
+        id_of(page["next_after_id"].as_str().unwrap())
+    }
+
     /// All places that were written to, from their beginnings, as every replica in reach has them.
-    async fn table(&self) -> BTreeMap<Place, Vec<Item>> {
-        let places = self.places.lock().unwrap().clone();
-        let mut table = BTreeMap::new();
-        for place in places {
-            let mut items: Vec<Item> = Vec::new();
+    /// It is read when all has ended: a write of unknown outcome may have come to be after all.
+    async fn read_all(&self) {
+        for (channel, kind) in self.written_places() {
+            let c = self.channel(&channel);
+            let (mut after, mut turn) = (0, 0);
             loop {
-                let after = items.last().map_or(0, |item| item.id);
-                let (_, page) = self.page(&place, after, 100, items.len() / 100).await;
-                let page = items_of(&place, &page);
-                if page.is_empty() {
+                let path = page_path(&channel, kind, after, 100);
+                let page = self.read(&path, turn, None).await;
+                let items = self.page_of(kind, &page);
+                let done = items.len() == 0;
+                after = items.last().unwrap_or(after);
+                turn += 1;
+                self.recorder.stands(match items {
+                    Page::Messages(items) => Final::Messages { c, items, done },
+                    Page::Changes(items) => Final::Changes { c, items, done },
+                });
+                if done {
                     break;
                 }
-                items.extend(page);
             }
-            table.insert(place, items);
+            if kind == Kind::Status {
+                let path = format!("/api/channels/{channel}/status");
+                let entries = self.read(&path, 0, None).await;
+                let entries = entries.as_array().unwrap().iter().map(|entry| {
+                    let value = self.value_of(entry["value"].as_str().unwrap());
+                    (key_of(entry["key"].as_str().unwrap()), value)
+                });
+                let entries = entries.collect();
+                self.recorder.stands(Final::Entries { c, entries });
+            }
         }
-        table
     }
 }
 
-async fn walk(shared: Arc<Shared>, place: Place, limit: usize) -> View {
+fn resource(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Message => "messages",
+        Kind::Status => "status/changes",
+    }
+}
+
+fn page_path(channel: &str, kind: Kind, after: u64, limit: usize) -> String {
+    let resource = resource(kind);
+    format!("/api/channels/{channel}/{resource}?after_id={after}&limit={limit}")
+}
+
+async fn walk(shared: Arc<Shared>, place: Place, limit: usize) {
     let ends = shared.ends.subscribe();
-    let mut view = View {
-        reader: format!("the walk over {} by {limit}", name_of(&place)),
-        channels: [name_of(&place)].into(),
-        after: 0,
-        items: Vec::new(),
-        until: 0,
-        caught_up: Vec::new(),
-    };
+    let mut log = shared.recorder.process();
+    let (channel, kind) = &place;
+    let c = shared.channel(channel);
+    let mut after = 0;
     for turn in limit.. {
-        let after = view.items.last().map_or(0, |item| item.id);
         let until = ends
             .borrow()
             .as_ref()
             .map(|ends| ends.get(&place).copied().unwrap_or(0));
         if let Some(until) = until.filter(|until| after >= *until) {
-            view.until = until;
+            log.due(until);
             break;
         }
-        let (began, page) = shared.page(&place, after, limit, turn).await;
-        let items = items_of(&place, &page);
-        let last = items.last().map_or(after, |item| item.id);
-        assert_eq!(page["next_after_id"], last.to_string(), "{page}");
+        let call = match kind {
+            Kind::Message => Call::Messages { c, after },
+            Kind::Status => Call::Changes { c, after },
+        };
+        let path = page_path(channel, *kind, after, limit);
+        let page = shared.read(&path, turn, Some((&mut log, call))).await;
+        let items = shared.page_of(*kind, &page);
+        after = items.last().unwrap_or(after);
+        assert_eq!(page["next_after_id"], after.to_string(), "{page}");
         assert!(items.len() <= limit, "{page}");
-        view.items.extend(items);
-        if page["has_more"] == false {
-            view.caught_up.push(CaughtUp {
-                began,
-                items: view.items.len(),
-            });
+        let more = page["has_more"] != false;
+        log.ok(match items {
+            Page::Messages(items) => Answer::Messages { items, more },
+            Page::Changes(items) => Answer::Changes { items, more },
+        });
+        if !more {
             sleep(Duration::from_millis(5)).await;
         }
     }
-    view
 }
 
 struct Follower {
     path: String,
     channels: Vec<String>,
     cursor: Option<String>,
-    after: Option<u64>,
     seat: usize,
     /// After how many events at most it leaves by itself.
     stays_for: Option<usize>,
-    items: Vec<Item>,
 }
 
 impl Follower {
-    async fn run(mut self, shared: Arc<Shared>) -> View {
-        let first_seat = self.seat;
+    async fn run(mut self, shared: Arc<Shared>) {
+        let mut log = shared.recorder.process();
+        let channels = self.channels.iter().map(|channel| shared.channel(channel));
+        let channels: Vec<Channel> = channels.collect();
         let mut opened = 0;
-        let until = loop {
+        loop {
             let agent = shared.seat(self.seat);
             let mut request = agent.request(Method::GET, &self.path);
             if let Some(cursor) = &self.cursor {
                 request = request.header("last-event-id", cursor);
             }
+            log.invoke(Call::Stream {
+                c: channels.clone(),
+                after: self.cursor.as_deref().map(id_of),
+                key: None,
+            });
             match request.try_open().await {
                 Ok(Ok(stream)) => {
+                    log.ok(Answer::Done);
                     opened += 1;
                     let stays_for = self.stays_for.map_or(usize::MAX, |most| 1 + opened % most);
-                    if let Some(until) = self.read(stream, stays_for, &shared).await {
-                        break until;
+                    if let Some(until) = self.read(stream, stays_for, &shared, &mut log).await {
+                        log.due(until);
+                        return;
                     }
                     shared.resumed.fetch_add(1, Ordering::Relaxed);
                 }
                 Ok(Err(refusal)) => {
+                    log.info(refusal.status());
                     assert_unavailable(&refusal);
                     sleep(PAUSE).await;
                 }
-                Err(_) => sleep(PAUSE).await,
+                Err(_) => {
+                    log.info(0);
+                    sleep(PAUSE).await;
+                }
             }
             self.seat += 1;
-        };
-        View {
-            reader: format!("the stream of {} from seat {first_seat}", self.path),
-            channels: self.channels.into_iter().collect(),
-            after: self.after.unwrap_or(until),
-            items: self.items,
-            until,
-            caught_up: Vec::new(),
         }
     }
 
@@ -521,6 +648,7 @@ impl Follower {
         mut stream: EventStream,
         mut stays_for: usize,
         shared: &Shared,
+        log: &mut Log,
     ) -> Option<u64> {
         let mut ends = shared.ends.subscribe();
         while stays_for > 0 {
@@ -528,42 +656,50 @@ impl Follower {
             if let Some(until) = end {
                 let _ = timeout(LINGER, async {
                     while let Ok(block) = stream.block_or_end().await {
-                        self.take(block);
+                        self.take(block, shared, log);
                     }
                 })
                 .await;
+                log.end(EndedBy::Client);
                 return Some(until);
             }
             tokio::select! {
                 block = stream.block_or_end() => match block {
-                    Ok(block) => stays_for -= usize::from(self.take(block)),
-                    Err(Next::End | Next::Broken(_)) => return None,
+                    Ok(block) => stays_for -= usize::from(self.take(block, shared, log)),
+                    Err(Next::End) => {
+                        log.end(EndedBy::Relay);
+                        return None;
+                    }
+                    Err(Next::Broken(_)) => {
+                        log.end(EndedBy::Loss);
+                        return None;
+                    }
                     Err(Next::Event(event)) => unreachable!("{event:?} is a block"),
                 },
                 _ = ends.changed() => {}
             }
         }
+        log.end(EndedBy::Client);
         None
     }
 
     /// Keeps what came; whether it was an event.
-    fn take(&mut self, block: Block) -> bool {
+    fn take(&mut self, block: Block, shared: &Shared, log: &mut Log) -> bool {
         match block {
             Block::Comment(_) => false,
             Block::Id(id) => {
-                self.after.get_or_insert(id_of(&id));
+                log.events(Vec::new(), Some(id_of(&id)));
                 self.cursor = Some(id);
                 false
             }
             Block::Event(event) if event.event == "message" => {
-                let item = item_of(&event.data);
+                let message = shared.message_of(&event.data);
                 assert_eq!(
                     event.id,
-                    item.id.to_string(),
+                    message.id.to_string(),
                     "the event's ID is the message's"
                 );
-                self.after.get_or_insert(item.id - 1);
-                self.items.push(item);
+                log.events(vec![message], None);
                 self.cursor = Some(event.id);
                 true
             }
@@ -615,37 +751,14 @@ fn id_of_value(item: &Value) -> u64 {
     )
 }
 
-fn item_of(message: &Value) -> Item {
-    Item {
-        id: id_of_value(message),
-        channel: message["channel"].as_str().unwrap().to_owned(),
-        seq: Some(
-            message["seq"]
-                .as_u64()
-                .unwrap_or_else(|| panic!("no seq: {message}")),
-        ),
-        content: message["content"].as_str().unwrap().to_owned(),
-    }
+fn seq_of(message: &Value) -> u64 {
+    message["seq"]
+        .as_u64()
+        .unwrap_or_else(|| panic!("no seq: {message}"))
 }
 
-fn items_of(place: &Place, page: &Value) -> Vec<Item> {
-    match place.1 {
-        Kind::Message => page["messages"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(item_of)
-            .collect(),
-        Kind::Status => page["changes"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|change| Item {
-                id: id_of_value(change),
-                channel: name_of(place),
-                seq: None,
-                content: change["value"].as_str().unwrap().to_owned(),
-            })
-            .collect(),
-    }
+/// A status key's number; one that the load doesn't use has the last one.
+fn key_of(name: &str) -> Number {
+    let number = name.strip_prefix("key ").and_then(|key| key.parse().ok());
+    number.unwrap_or(Number::MAX)
 }
