@@ -13,6 +13,9 @@ use super::{blocking, program};
 #[derive(Clone, Copy, Debug)]
 pub struct Packets;
 
+/// Where the port stands in a rule.
+const PORT: usize = 7;
+
 /// Rules that are in force. They end with [`Rules::end`].
 #[derive(Debug)]
 pub struct Rules {
@@ -48,7 +51,7 @@ impl Rules {
     pub async fn dropped(&self) -> Result<u64> {
         let listing = ["-n", "-v", "-x", "-L", "INPUT"].map(String::from);
         let listed = iptables(listing.into()).await?;
-        let ports: Vec<&String> = self.rules.iter().map(|rule| &rule[7 - 1]).collect();
+        let ports: Vec<&String> = self.rules.iter().map(|rule| &rule[PORT]).collect();
         let ours = listed.lines().filter(|line| {
             let fields: Vec<_> = line.split_whitespace().collect();
             let port = fields.iter().find_map(|field| {
