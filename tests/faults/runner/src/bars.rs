@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use handoff_checker::Verdict;
 use serde::Serialize;
 
 use crate::fleet::REPLICAS;
+use crate::load::Totals;
 use crate::nemesis::Occurrence;
 use crate::probe::{Records, Served};
 use crate::sample::{Process, Sample};
@@ -64,9 +66,6 @@ impl Stepped {
             }
             _ => None,
         };
-        let fails_over = |one: &Occurrence| {
-            matches!(one.fault.kind, Kind::FailoverSync | Kind::FailoverAsync)
-        };
         let ids = match occurrences.iter().any(fails_over) {
             true => {
                 let (seen, given) = records.ids_around(ended, ended);
@@ -96,10 +95,19 @@ impl Stepped {
         Some(slowest)
     }
 
+    /// Whether a standby took over.
+    pub fn is_failover(&self) -> bool {
+        self.occurrences.iter().any(fails_over)
+    }
+
     /// Whether all of its faults happened.
     pub fn happened(&self) -> bool {
         self.occurrences.iter().all(|one| one.happened)
     }
+}
+
+fn fails_over(one: &Occurrence) -> bool {
+    matches!(one.fault.kind, Kind::FailoverSync | Kind::FailoverAsync)
 }
 
 /// One quantity in the beginning and in the end.
@@ -178,9 +186,30 @@ pub struct Bar {
     pub met: bool,
 }
 
-/// All bars but the verdict's, which is the checker's.
-pub fn judge(stepped: &[Stepped], growth: Option<&[Growth]>, deaths: usize) -> Vec<Bar> {
+/// All bars.
+pub fn judge(
+    verdict: &Verdict,
+    totals: &Totals,
+    stepped: &[Stepped],
+    growth: Option<&[Growth]>,
+    deaths: usize,
+) -> Vec<Bar> {
     let mut bars = Vec::new();
+    let anomalies: u64 = verdict.anomalies.values().map(|anomaly| anomaly.count).sum();
+    bars.push(Bar {
+        asked: "no anomaly, nothing undecided, enough looked at".to_owned(),
+        found: format!(
+            "{anomalies} anomalies, {} undecided, {} flaws of the history",
+            verdict.undecided.len(),
+            verdict.flaws.len()
+        ),
+        met: verdict.is_sound(),
+    });
+    bars.push(Bar {
+        asked: "every reader reaches the end, and no client is refused what it may do".to_owned(),
+        found: format!("{} behind, {} refusals", totals.behind.len(), totals.refusals.0),
+        met: totals.behind.is_empty() && totals.refusals.0 == 0,
+    });
     let happened = stepped.iter().filter(|step| step.happened()).count();
     bars.push(Bar {
         asked: "every fault of the schedule really happened".to_owned(),
@@ -222,7 +251,7 @@ pub fn judge(stepped: &[Stepped], growth: Option<&[Growth]>, deaths: usize) -> V
         });
     }
 
-    let failovers: Vec<_> = stepped.iter().filter(|step| is_failover(step)).collect();
+    let failovers: Vec<_> = stepped.iter().filter(|step| step.is_failover()).collect();
     if !failovers.is_empty() {
         let fine = |step: &&&Stepped| step.ids.is_some_and(|(seen, given)| given > seen);
         let count = failovers.iter().filter(fine).count();
@@ -253,11 +282,6 @@ pub fn judge(stepped: &[Stepped], growth: Option<&[Growth]>, deaths: usize) -> V
         });
     }
     bars
-}
-
-fn is_failover(step: &Stepped) -> bool {
-    let mut faults = step.occurrences.iter().map(|one| one.fault.kind);
-    faults.any(|kind| matches!(kind, Kind::FailoverSync | Kind::FailoverAsync))
 }
 
 /// A time as the report writes it.

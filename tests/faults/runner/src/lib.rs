@@ -7,6 +7,7 @@
 //! [`sample`] watch, [`run`](mod@run) leads through it, [`bars`] and [`report`] say what came of it.
 #![allow(clippy::cast_precision_loss, reason = "figures of a report")]
 
+pub mod about;
 pub mod bars;
 pub mod fleet;
 pub mod load;

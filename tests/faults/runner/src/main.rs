@@ -38,12 +38,13 @@ fn begin() -> Result<bool> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(run::run(&options, &program, namespace))?;
-    report::write(&outcome, &options)?;
+    report::write(&outcome, &options.report)?;
     if options.json {
         println!("{}", serde_json::to_string_pretty(&outcome)?);
     }
     for bar in &outcome.bars {
         eprintln!("{}  {}: {}", if bar.met { "met   " } else { "MISSED" }, bar.asked, bar.found);
     }
-    Ok(outcome.bars.iter().all(|bar| bar.met))
+    eprintln!("The report is in {}", options.report.display());
+    Ok(outcome.passed())
 }

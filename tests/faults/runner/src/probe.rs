@@ -16,6 +16,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use hyper::Method;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, sleep};
 
@@ -35,6 +37,7 @@ const CHANNEL: &str = "probes";
 pub struct Probes {
     seen: Arc<Seen>,
     https: Vec<Http>,
+    key: String,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -144,13 +147,21 @@ impl Records {
     }
 }
 
+/// Signs up a team on that replica; the key of its admin.
+pub async fn sign_up(url: &str, team: &str) -> Result<String> {
+    let body = json!({"team_name": team, "sender_name": "admin"});
+    let http = Http::new(url);
+    let made = http.send(Method::POST, "/api/signup", "", Some(&body), PATIENCE).await?;
+    let made = made.json();
+    let key = made["api_key"].as_str();
+    Ok(key.with_context(|| format!("no key: {made}"))?.to_owned())
+}
+
 impl Probes {
     /// Signs up a team, and begins. Times are counted from that start.
     pub async fn start(urls: &[String], start: Instant) -> Result<Probes> {
         let https: Vec<Http> = urls.iter().map(|url| Http::new(url)).collect();
-        let body = json!({"team_name": "probes", "sender_name": "probe"});
-        let made = https[0].send(Method::POST, "/api/signup", "", Some(&body), PATIENCE).await?;
-        let key = made.json()["api_key"].as_str().context("signup shows no key")?.to_owned();
+        let key = sign_up(&urls[0], "probes").await?;
         let body = json!({"content": "the channel is there"});
         let path = format!("/api/channels/{CHANNEL}/messages");
         https[0].send(Method::POST, &path, &key, Some(&body), PATIENCE).await?;
@@ -167,7 +178,12 @@ impl Probes {
                     .await;
             }));
         }
-        Ok(Probes { seen, https, tasks })
+        Ok(Probes {
+            seen,
+            https,
+            key,
+            tasks,
+        })
     }
 
     /// All that was seen so far.
@@ -200,10 +216,14 @@ impl Probes {
         answer.is_ok_and(|answer| answer.status == 200)
     }
 
-    /// The date of an answer of that replica.
-    pub async fn date(&self, replica: usize) -> Option<String> {
-        let answer = self.https[replica].send(Method::GET, "/healthz", "", None, PATIENCE).await;
-        answer.ok()?.date
+    /// When a token ends that a replica makes now for that long: it goes by its own clock.
+    pub async fn token_ends(&self, replica: usize, lives: Duration) -> Result<OffsetDateTime> {
+        let body = json!({"ttl_seconds": lives.as_secs()});
+        let http = &self.https[replica];
+        let made = http.send(Method::POST, "/api/tokens", &self.key, Some(&body), PATIENCE).await?;
+        let made = made.json();
+        let ends = made["expires_at"].as_str().with_context(|| format!("no token: {made}"))?;
+        Ok(OffsetDateTime::parse(ends, &Rfc3339)?)
     }
 }
 

@@ -86,6 +86,11 @@ impl Samples {
         self.lock().clone()
     }
 
+    /// The last one.
+    pub fn last(&self) -> Option<Sample> {
+        self.lock().last().cloned()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Sample>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -126,7 +131,7 @@ impl Samples {
             let members = fleet.members().iter();
             let sample = Sample {
                 at: at.as_secs_f64(),
-                rates: load.rates(at),
+                rates: load.rates(),
                 replicas: members
                     .map(|member| {
                         let (pid, age) = member.age()?;

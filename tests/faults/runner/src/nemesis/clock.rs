@@ -1,19 +1,20 @@
 //! A replica's clock steps, and steps back.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
 use tokio::time::{Duration, sleep};
 
 use super::{Scene, Trace};
 use crate::schedule::Fault;
 
-/// How long the replica may take to see the step: the library reads it once a second, and the
-/// server writes its date once a second.
+/// How long the replica may take to see the step: the library reads it once a second.
 const SEEN: Duration = Duration::from_millis(2_500);
 
-/// How far the date of an answer may be off where no clock is.
+/// How far the end of a token may be off where no clock is.
 const ROUNDING_S: i64 = 3;
+
+/// How long a token lives that shows the clock.
+const TOKEN: Duration = Duration::from_secs(60);
 
 pub(super) async fn step(scene: Scene<'_>, fault: &Fault) -> Result<Trace> {
     let member = scene.fleet.member(fault.replica.unwrap_or(0));
@@ -27,14 +28,13 @@ pub(super) async fn step(scene: Scene<'_>, fault: &Fault) -> Result<Trace> {
     Ok(Trace::new(
         ended,
         (ahead - fault.amount).abs() <= ROUNDING_S,
-        format!("the date of its answers was {ahead:+} s off"),
+        format!("a token that it made ended {ahead:+} s off"),
     ))
 }
 
-/// By how many seconds the replica's clock is ahead of ours, by the date of its answers.
+/// By how many seconds the replica's clock is ahead of ours, by the end of a token that it makes.
 async fn ahead_s(scene: Scene<'_>, replica: usize) -> Result<i64> {
-    let date = scene.probes.date(replica).await.context("an answer without a date")?;
-    // RFC 2822 knows no GMT but as a zone of old.
-    let date = OffsetDateTime::parse(&date, &Rfc2822)?;
-    Ok(date.unix_timestamp() - OffsetDateTime::now_utc().unix_timestamp())
+    let ends = scene.probes.token_ends(replica, TOKEN).await?;
+    let due = OffsetDateTime::now_utc() + TOKEN;
+    Ok(ends.unix_timestamp() - due.unix_timestamp())
 }

@@ -23,7 +23,6 @@ pub(crate) struct Http {
 /// A whole answer.
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    pub(crate) date: Option<String>,
     body: Bytes,
 }
 
@@ -61,10 +60,8 @@ impl Http {
         let answer = async {
             let answer = self.open(method, path, key, body, None).await?;
             let (parts, body) = answer.into_parts();
-            let date = parts.headers.get("date").and_then(|date| date.to_str().ok());
             Ok(Answer {
                 status: parts.status.as_u16(),
-                date: date.map(str::to_owned),
                 body: body.collect().await?.to_bytes(),
             })
         };
