@@ -70,7 +70,7 @@ pub struct Options {
 pub enum Tempo {
     /// Three minutes of calm first, then a fault and eleven seconds of quiet, in turn
     Long,
-    /// A few seconds of calm, a fault and five seconds of quiet, in turn: for runs of minutes
+    /// A few seconds of calm, a fault and two seconds of quiet, in turn: for runs of minutes
     Short,
 }
 
@@ -137,7 +137,7 @@ impl Options {
         let seconds = Duration::from_secs;
         let (calm, quiet, pairs) = match self.tempo {
             Tempo::Long => ((seconds(180), seconds(75)), seconds(11), 4),
-            Tempo::Short => ((seconds(8), seconds(6)), seconds(5), 1),
+            Tempo::Short => ((seconds(5), seconds(4)), seconds(2), 1),
         };
         let pace = Pace {
             length: Duration::from_secs_f64(self.minutes * 60.0),

@@ -39,6 +39,8 @@ impl Http {
         connector.set_connect_timeout(Some(Duration::from_secs(1)));
         connector.set_nodelay(true);
         let client = Client::builder(TokioExecutor::new())
+            // What piles up during a fault is not kept.
+            .pool_max_idle_per_host(2)
             .pool_idle_timeout(Duration::from_secs(20))
             .retry_canceled_requests(false)
             .build(connector);
