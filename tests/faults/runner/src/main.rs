@@ -22,8 +22,6 @@ fn main() -> ExitCode {
 
 fn begin() -> Result<bool> {
     let options = Options::parse();
-    let program = options.relay.clone().unwrap_or_else(|| relay_binary().clone());
-    let program = program.canonicalize()?;
     // While there is one thread only.
     let namespace = Namespace::enter()?;
     let (pace, left_out) = options.pace(namespace.is_own());
@@ -36,6 +34,8 @@ fn begin() -> Result<bool> {
         }
         return Ok(true);
     }
+    let program = options.relay.clone().unwrap_or_else(|| relay_binary().clone());
+    let program = program.canonicalize()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(run::run(&options, &program, namespace))?;
     report::write(&outcome, &options.report)?;

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 /// What decides the schedule. With another one the same faults come in another order.
-const SEED: &str = "4";
+const SEED: &str = "12";
 
 /// All kinds that can be had everywhere. A transaction that is held open lasts long, and has a test
 /// of its own (`tests/faults/postgres.rs`).
@@ -47,7 +47,7 @@ fn g1_g2_g3_g4_g5_a_short_mix_of_all_faults_is_sound() {
     assert_eq!(outcome["totals"]["refusals"][0], 0, "{}", outcome["totals"]);
 
     let steps = outcome["steps"].as_array().unwrap();
-    assert!(steps.len() >= 14, "only {} faults", steps.len());
+    assert!(steps.len() >= 17, "only {} faults", steps.len());
     for step in steps {
         for occurrence in step["occurrences"].as_array().unwrap() {
             assert_eq!(occurrence["happened"], true, "{step:#}");
