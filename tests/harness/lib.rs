@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod agent;
+pub mod agents;
 mod contract;
 mod database;
 mod eventually;

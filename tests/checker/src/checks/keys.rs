@@ -4,7 +4,8 @@
 //! A use of a key may have met any level that can have been in force while it was under way: a level
 //! comes into force no earlier than its change was asked for, and goes out of force no later than the
 //! bound after the next one was answered (on the replica that answered: with the answer). A change
-//! whose outcome is unknown, or that a failover may have lost, puts no end to the level before it.
+//! whose outcome is unknown, or that a failover may have lost, puts no end to the level before it, and
+//! one of unknown outcome may come into force at any later time.
 
 use std::collections::BTreeMap;
 
@@ -103,11 +104,15 @@ impl<'a> Keys<'a> {
         let mut levels = Vec::new();
         for (index, change) in changes.iter().enumerate() {
             let later = &changes[index + 1..];
-            let until = later
-                .iter()
-                .map(|later| self.holds_by(later, probe.replica))
-                .min()
-                .unwrap_or(NEVER);
+            // One of unknown outcome may still come, after any other.
+            let until = match change.outcome {
+                Outcome::Unknown => NEVER,
+                _ => later
+                    .iter()
+                    .map(|later| self.holds_by(later, probe.replica))
+                    .min()
+                    .unwrap_or(NEVER),
+            };
             if change.began <= probe.ended && probe.began <= until {
                 levels.push(change.level);
             }

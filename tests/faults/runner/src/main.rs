@@ -1,8 +1,10 @@
 //! The command `handoff-faults`.
 
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
 use handoff_faults::fleet::Namespace;
 use handoff_faults::options::Options;
@@ -22,7 +24,10 @@ fn main() -> ExitCode {
 
 fn begin() -> Result<bool> {
     let options = Options::parse();
-    // While there is one thread only.
+    if options.relay.is_none() && !options.schedule {
+        return again_with(relay_binary());
+    }
+    // While there is one thread only: whatever another one starts would stay outside.
     let namespace = Namespace::enter()?;
     let (pace, left_out) = options.pace(namespace.is_own());
     for (kind, why) in left_out {
@@ -34,8 +39,8 @@ fn begin() -> Result<bool> {
         }
         return Ok(true);
     }
-    let program = options.relay.clone().unwrap_or_else(|| relay_binary().clone());
-    let program = program.canonicalize()?;
+    let program = options.relay.as_deref().unwrap_or(Path::new("handoff-relay"));
+    let program = program.canonicalize().context("find the relay")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(run::run(&options, &program, namespace))?;
     report::write(&outcome, &options.report)?;
@@ -47,4 +52,11 @@ fn begin() -> Result<bool> {
     }
     eprintln!("The report is in {}", options.report.display());
     Ok(outcome.passed())
+}
+
+/// Becomes this program once more, told where the relay is: to build that took threads.
+fn again_with(relay: &Path) -> Result<bool> {
+    let mut again = Command::new(std::env::current_exe()?);
+    again.args(std::env::args_os().skip(1)).arg("--relay").arg(relay);
+    Err(again.exec().into())
 }
