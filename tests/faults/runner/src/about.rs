@@ -61,7 +61,9 @@ impl About {
         let build = program.parent().and_then(|folder| folder.file_name());
         let haproxy = find("haproxy").map(|haproxy| first_line(Command::new(haproxy).arg("-v")));
         Ok(About {
-            began: OffsetDateTime::now_utc().replace_nanosecond(0)?.format(&Rfc3339)?,
+            began: OffsetDateTime::now_utc()
+                .replace_nanosecond(0)?
+                .format(&Rfc3339)?,
             commit: commit(),
             relay: format!(
                 "{} ({} build)",
@@ -97,7 +99,10 @@ fn commit() -> Option<String> {
 
 /// Nothing where the command fails or says nothing.
 fn first_line(command: &mut Command) -> Option<String> {
-    let output = command.output().ok().filter(|output| output.status.success())?;
+    let output = command
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
     let text = String::from_utf8_lossy(&output.stdout);
     Some(text.lines().next()?.trim().to_owned())
 }
@@ -111,11 +116,17 @@ fn machine() -> String {
         .and_then(|kilobytes| kilobytes.parse().ok())
         .unwrap_or(0);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{cores} cores ({processor}), {} GiB, Linux {}", memory >> 20, kernel.trim())
+    format!(
+        "{cores} cores ({processor}), {} GiB, Linux {}",
+        memory >> 20,
+        kernel.trim()
+    )
 }
 
 fn value(file: &str, label: &str) -> String {
     let text = fs::read_to_string(file).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix(label)?.split_once(':'));
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(label)?.split_once(':'));
     line.map_or_else(String::new, |(_, value)| value.trim().to_owned())
 }

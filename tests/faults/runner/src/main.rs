@@ -39,16 +39,26 @@ fn begin() -> Result<bool> {
         }
         return Ok(true);
     }
-    let program = options.relay.as_deref().unwrap_or(Path::new("handoff-relay"));
+    let program = options
+        .relay
+        .as_deref()
+        .unwrap_or(Path::new("handoff-relay"));
     let program = program.canonicalize().context("find the relay")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let outcome = runtime.block_on(run::run(&options, &program, namespace))?;
     report::write(&outcome, &options.report)?;
     if options.json {
         println!("{}", serde_json::to_string_pretty(&outcome)?);
     }
     for bar in &outcome.bars {
-        eprintln!("{}  {}: {}", if bar.met { "met   " } else { "MISSED" }, bar.asked, bar.found);
+        eprintln!(
+            "{}  {}: {}",
+            if bar.met { "met   " } else { "MISSED" },
+            bar.asked,
+            bar.found
+        );
     }
     eprintln!("The report is in {}", options.report.display());
     Ok(outcome.passed())
@@ -57,6 +67,9 @@ fn begin() -> Result<bool> {
 /// Becomes this program once more, told where the relay is: to build that took threads.
 fn again_with(relay: &Path) -> Result<bool> {
     let mut again = Command::new(std::env::current_exe()?);
-    again.args(std::env::args_os().skip(1)).arg("--relay").arg(relay);
+    again
+        .args(std::env::args_os().skip(1))
+        .arg("--relay")
+        .arg(relay);
     Err(again.exec().into())
 }

@@ -115,7 +115,9 @@ impl Records {
             .filter(|arrived| arrived.replica == replica && arrived.sent >= since);
         Served {
             posts: posts.map(|acked| acked.at.saturating_sub(since)).min(),
-            streams: streams.map(|arrived| arrived.at.saturating_sub(since)).min(),
+            streams: streams
+                .map(|arrived| arrived.at.saturating_sub(since))
+                .min(),
         }
     }
 
@@ -141,7 +143,9 @@ impl Records {
     pub fn ids_around(&self, before: Duration, after: Duration) -> (Option<u64>, Option<u64>) {
         let acked = self.acked.iter().filter(|acked| acked.at <= before);
         let arrived = self.arrived.iter().filter(|arrived| arrived.at <= before);
-        let seen = acked.map(|acked| acked.id).chain(arrived.map(|arrived| arrived.id));
+        let seen = acked
+            .map(|acked| acked.id)
+            .chain(arrived.map(|arrived| arrived.id));
         let later = self.acked.iter().filter(|acked| acked.sent >= after);
         (seen.max(), later.map(|acked| acked.id).min())
     }
@@ -151,7 +155,9 @@ impl Records {
 pub async fn sign_up(url: &str, team: &str) -> Result<String> {
     let body = json!({"team_name": team, "sender_name": "admin"});
     let http = Http::new(url);
-    let made = http.send(Method::POST, "/api/signup", "", Some(&body), PATIENCE).await?;
+    let made = http
+        .send(Method::POST, "/api/signup", "", Some(&body), PATIENCE)
+        .await?;
     let made = made.json();
     let key = made["api_key"].as_str();
     Ok(key.with_context(|| format!("no key: {made}"))?.to_owned())
@@ -164,7 +170,9 @@ impl Probes {
         let key = sign_up(&urls[0], "probes").await?;
         let body = json!({"content": "the channel is there"});
         let path = format!("/api/channels/{CHANNEL}/messages");
-        https[0].send(Method::POST, &path, &key, Some(&body), PATIENCE).await?;
+        https[0]
+            .send(Method::POST, &path, &key, Some(&body), PATIENCE)
+            .await?;
 
         let seen = Arc::<Seen>::default();
         let mut tasks = Vec::new();
@@ -200,8 +208,13 @@ impl Probes {
     /// How many posts that were sent to a replica between two moments were answered between them.
     pub fn acked_between(&self, replica: usize, from: Duration, to: Duration) -> usize {
         let records = self.seen.lock();
-        let acked = records.acked.iter().filter(|acked| acked.replica == replica);
-        acked.filter(|acked| acked.sent >= from && acked.at <= to).count()
+        let acked = records
+            .acked
+            .iter()
+            .filter(|acked| acked.replica == replica);
+        acked
+            .filter(|acked| acked.sent >= from && acked.at <= to)
+            .count()
     }
 
     /// How many posts were answered, and how many were not, since the start.
@@ -212,7 +225,9 @@ impl Probes {
 
     /// Whether a replica says that it is ready.
     pub async fn ready(&self, replica: usize) -> bool {
-        let answer = self.https[replica].send(Method::GET, "/readyz", "", None, PATIENCE).await;
+        let answer = self.https[replica]
+            .send(Method::GET, "/readyz", "", None, PATIENCE)
+            .await;
         answer.is_ok_and(|answer| answer.status == 200)
     }
 
@@ -220,9 +235,19 @@ impl Probes {
     pub async fn token_ends(&self, replica: usize, lives: Duration) -> Result<OffsetDateTime> {
         let body = json!({"ttl_seconds": lives.as_secs()});
         let http = &self.https[replica];
-        let made = http.send(Method::POST, "/api/tokens", &self.key, Some(&body), PATIENCE).await?;
+        let made = http
+            .send(
+                Method::POST,
+                "/api/tokens",
+                &self.key,
+                Some(&body),
+                PATIENCE,
+            )
+            .await?;
         let made = made.json();
-        let ends = made["expires_at"].as_str().with_context(|| format!("no token: {made}"))?;
+        let ends = made["expires_at"]
+            .as_str()
+            .with_context(|| format!("no token: {made}"))?;
         Ok(OffsetDateTime::parse(ends, &Rfc3339)?)
     }
 }
@@ -243,7 +268,12 @@ impl Seen {
     fn arrived(&self, replica: usize, at: Duration, id: u64, content: &str) {
         let mut records = self.lock();
         if let Some(sent) = records.sent.get(content).copied() {
-            records.arrived.push(Arrived { replica, sent, at, id });
+            records.arrived.push(Arrived {
+                replica,
+                sent,
+                at,
+                id,
+            });
         }
     }
 }
@@ -262,15 +292,25 @@ async fn post(replica: usize, http: Http, key: String, seen: Arc<Seen>, start: I
             seen.lock().sent.insert(content.clone(), sent);
             let path = format!("/api/channels/{CHANNEL}/messages");
             let body = json!({"content": content});
-            let answer = http.send(Method::POST, &path, &key, Some(&body), PATIENCE).await;
-            let id = answer.ok().filter(|answer| answer.status == 201).and_then(|answer| {
-                let message: Value = answer.json();
-                message["id"].as_str()?.parse().ok()
-            });
+            let answer = http
+                .send(Method::POST, &path, &key, Some(&body), PATIENCE)
+                .await;
+            let id = answer
+                .ok()
+                .filter(|answer| answer.status == 201)
+                .and_then(|answer| {
+                    let message: Value = answer.json();
+                    message["id"].as_str()?.parse().ok()
+                });
             let at = start.elapsed();
             let mut records = seen.lock();
             match id {
-                Some(id) => records.acked.push(Acked { replica, sent, at, id }),
+                Some(id) => records.acked.push(Acked {
+                    replica,
+                    sent,
+                    at,
+                    id,
+                }),
                 None => records.failed.push((replica, sent)),
             }
         });

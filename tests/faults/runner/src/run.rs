@@ -72,8 +72,13 @@ impl Outcome {
 pub async fn run(options: &Options, program: &Path, namespace: Namespace) -> Result<Outcome> {
     let (pace, left_out) = options.pace(namespace.is_own());
     let schedule = plan(options.seed, &pace);
-    let temporary = tempfile::Builder::new().prefix("handoff-faults-").tempdir_in("/tmp")?;
-    let folder = options.work.clone().unwrap_or_else(|| temporary.path().to_owned());
+    let temporary = tempfile::Builder::new()
+        .prefix("handoff-faults-")
+        .tempdir_in("/tmp")?;
+    let folder = options
+        .work
+        .clone()
+        .unwrap_or_else(|| temporary.path().to_owned());
     open_to_all(&folder)?;
     let history = options.history.clone().unwrap_or_else(|| {
         std::env::temp_dir().join(format!("handoff-history-{}.jsonl", options.seed))
@@ -94,7 +99,11 @@ pub async fn run(options: &Options, program: &Path, namespace: Namespace) -> Res
             .map(|(from, to)| (Duration::from_secs_f64(from), Duration::from_secs_f64(to)))
             .into()
     });
-    let sampling = tokio::spawn(samples.clone().take(fleet.clone(), load.clone(), start, counted));
+    let sampling = tokio::spawn(
+        samples
+            .clone()
+            .take(fleet.clone(), load.clone(), start, counted),
+    );
     let telling = tokio::spawn(tell(samples.clone(), load.clone(), pace.length));
 
     let scene = Scene {
@@ -172,13 +181,23 @@ async fn tell(samples: Samples, load: Arc<Load>, length: Duration) {
 
 fn say(stepped: &Stepped) {
     for occurrence in &stepped.occurrences {
-        let happened = if occurrence.happened { "" } else { "IT DID NOT HAPPEN: " };
+        let happened = if occurrence.happened {
+            ""
+        } else {
+            "IT DID NOT HAPPEN: "
+        };
         eprintln!("           {happened}{}", occurrence.evidence);
     }
     let others = stepped.others_silence.map_or_else(String::new, |silence| {
-        format!("; the others answered nothing for {} at most", seconds(Some(silence)))
+        format!(
+            "; the others answered nothing for {} at most",
+            seconds(Some(silence))
+        )
     });
-    eprintln!("           served again after {}{others}", seconds(stepped.recovery()));
+    eprintln!(
+        "           served again after {}{others}",
+        seconds(stepped.recovery())
+    );
 }
 
 /// Makes a new standby while the fleet serves.
@@ -197,7 +216,11 @@ async fn take(scene: Scene<'_>, step: &Step, load: &Load) -> Stepped {
     }
     let strikes = step.faults.iter().map(|fault| strike(scene, fault));
     let occurrences = futures_util::future::join_all(strikes).await;
-    let ended = occurrences.iter().map(|one| one.ended).max().unwrap_or_default();
+    let ended = occurrences
+        .iter()
+        .map(|one| one.ended)
+        .max()
+        .unwrap_or_default();
     let limit = Instant::now() + WAIT;
     let load_served = loop {
         let served = scene.probes.served(ended).map(|served| served.whole());
@@ -215,7 +238,9 @@ async fn take(scene: Scene<'_>, step: &Step, load: &Load) -> Stepped {
 }
 
 fn target(fault: &Fault) -> String {
-    fault.replica.map_or_else(String::new, |replica| format!("replica {replica}"))
+    fault
+        .replica
+        .map_or_else(String::new, |replica| format!("replica {replica}"))
 }
 
 /// The minute after the first two, and the last one; nothing of a run that is too short.
@@ -228,5 +253,8 @@ fn windows(length: Duration) -> Option<[(f64, f64); 2]> {
 fn open_to_all(folder: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::create_dir_all(folder)?;
-    Ok(std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))?)
+    Ok(std::fs::set_permissions(
+        folder,
+        std::fs::Permissions::from_mode(0o755),
+    )?)
 }

@@ -148,7 +148,9 @@ impl Samples {
 async fn postgres(fleet: &Fleet, client: &mut Option<Client>, count: bool) -> Result<Postgres> {
     if client.as_ref().is_none_or(Client::is_closed) {
         let new = fleet.postgres().connect().await?;
-        new.batch_execute("create extension if not exists pgstattuple").await.ok();
+        new.batch_execute("create extension if not exists pgstattuple")
+            .await
+            .ok();
         *client = Some(new);
     }
     let Some(client) = client else {
@@ -167,7 +169,11 @@ async fn postgres(fleet: &Fleet, client: &mut Option<Client>, count: bool) -> Re
         true => {
             let sql = "select sum((pgstattuple(oid)).dead_tuple_count)::int8 from pg_class
                 where relkind = 'r' and relnamespace = 'public'::regnamespace";
-            client.query_one(sql, &[]).await.ok().and_then(|row| row.get(0))
+            client
+                .query_one(sql, &[])
+                .await
+                .ok()
+                .and_then(|row| row.get(0))
         }
         false => None,
     };

@@ -103,7 +103,9 @@ impl Kind {
             Kind::ResetClients => "connections of clients to a replica are reset, new ones too",
             Kind::Delay => "all links of a replica are slower, in both directions",
             Kind::Loss => "all links of a replica lose packets, in both directions",
-            Kind::FullDisk => "the disk of Postgres is filled to the last block, then emptied again",
+            Kind::FullDisk => {
+                "the disk of Postgres is filled to the last block, then emptied again"
+            }
             Kind::LongTransaction => "a transaction with a snapshot and an XID is held open",
             Kind::FailoverSync => {
                 "the first of a synchronous pair is stopped at once, the standby is promoted by hand"

@@ -27,7 +27,16 @@ fn g1_g2_g3_g4_g5_a_short_mix_of_all_faults_is_sound() {
     let history = folder.path().join("history.jsonl");
     let report = folder.path().join("report");
     let run = Command::new(env!("CARGO_BIN_EXE_handoff-faults"))
-        .args(["--seed", SEED, "--minutes", "2.5", "--rate", "60", "--followers", "4"])
+        .args([
+            "--seed",
+            SEED,
+            "--minutes",
+            "2.5",
+            "--rate",
+            "60",
+            "--followers",
+            "4",
+        ])
         .args(["--tempo", "short", "--only", KINDS, "--json"])
         .arg("--history")
         .arg(&history)
@@ -44,7 +53,11 @@ fn g1_g2_g3_g4_g5_a_short_mix_of_all_faults_is_sound() {
     let acked = outcome["totals"]["acked"].as_u64().unwrap();
     assert!(acked >= POSTS, "only {acked} posts were acknowledged");
     assert_eq!(outcome["totals"]["behind"], serde_json::json!([]));
-    assert_eq!(outcome["totals"]["refusals"][0], 0, "{}", outcome["totals"]);
+    for bar in outcome["bars"].as_array().unwrap() {
+        let asked = bar["asked"].as_str().unwrap();
+        let is_of_time = asked.contains(" within ");
+        assert!(bar["met"] == true || is_of_time, "{bar:#}");
+    }
 
     let steps = outcome["steps"].as_array().unwrap();
     assert!(steps.len() >= 17, "only {} faults", steps.len());
@@ -57,7 +70,13 @@ fn g1_g2_g3_g4_g5_a_short_mix_of_all_faults_is_sound() {
             assert!(!posts.is_null() && !streams.is_null(), "{step:#}");
         }
     }
-    for name in ["REPORT.md", "throughput.svg", "latency.svg", "recovery.svg", "resources.svg"] {
+    for name in [
+        "REPORT.md",
+        "throughput.svg",
+        "latency.svg",
+        "recovery.svg",
+        "resources.svg",
+    ] {
         let written = std::fs::read_to_string(report.join(name)).unwrap();
         assert!(written.len() > 1_000, "{name}: {written}");
     }

@@ -32,7 +32,10 @@ impl Disk {
         // No blocks set apart for root: full is full.
         run(Command::new(mkfs).args(["-q", "-F", "-m", "0"]).arg(image))?;
         let mount = program("mount").context("root needs `mount`")?;
-        run(Command::new(mount).args(["-o", "loop"]).arg(image).arg(folder))?;
+        run(Command::new(mount)
+            .args(["-o", "loop"])
+            .arg(image)
+            .arg(folder))?;
         fs::remove_dir(folder.join("lost+found"))?;
         Ok(Disk {
             mounted: folder.to_owned(),
@@ -73,13 +76,19 @@ impl Drop for Disk {
     fn drop(&mut self) {
         if let Some(umount) = program("umount") {
             // Lazily: whoever still has a file open keeps the disk until then.
-            Command::new(umount).arg("-l").arg(&self.mounted).status().ok();
+            Command::new(umount)
+                .arg("-l")
+                .arg(&self.mounted)
+                .status()
+                .ok();
         }
     }
 }
 
 fn run(command: &mut Command) -> Result<()> {
-    let finished = command.output().with_context(|| format!("run {command:?}"))?;
+    let finished = command
+        .output()
+        .with_context(|| format!("run {command:?}"))?;
     ensure!(
         finished.status.success(),
         "{command:?}: {}",

@@ -134,16 +134,24 @@ pub(crate) async fn blocking<T: Send + 'static>(
 
 /// A program of somebody else's: among those that `tests/tools/install` brought, or installed.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
-    let tools = std::env::var_os("HANDOFF_TEST_TOOLS").map(|tools| PathBuf::from(tools).join("bin"));
+    let tools =
+        std::env::var_os("HANDOFF_TEST_TOOLS").map(|tools| PathBuf::from(tools).join("bin"));
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Where Debian puts programs such as HAProxy.
     let sbin = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    let mut places = tools.into_iter().chain(std::env::split_paths(&path)).chain(sbin);
+    let mut places = tools
+        .into_iter()
+        .chain(std::env::split_paths(&path))
+        .chain(sbin);
     places.find_map(|place| Some(place.join(name)).filter(|program| program.is_file()))
 }
 
 /// Asks again and again, for a time, until there is an answer.
-pub(crate) async fn until<T, F>(what: &str, limit: Duration, mut ask: impl FnMut() -> F) -> Result<T>
+pub(crate) async fn until<T, F>(
+    what: &str,
+    limit: Duration,
+    mut ask: impl FnMut() -> F,
+) -> Result<T>
 where
     F: Future<Output = Option<T>>,
 {

@@ -26,8 +26,14 @@ impl Namespace {
             return Ok(Namespace { own: false });
         }
         let nothing: Option<&str> = None;
-        mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)
-            .context("keep mounts to ourselves")?;
+        mount(
+            nothing,
+            "/",
+            nothing,
+            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+            nothing,
+        )
+        .context("keep mounts to ourselves")?;
         let ip = program("ip").context("root needs `ip` (Debian: iproute2)")?;
         let up = Command::new(ip).args(["link", "set", "lo", "up"]).status();
         ensure!(up.context("run ip")?.success(), "no loopback interface");

@@ -29,7 +29,11 @@ impl Packets {
         for address in addresses {
             for (end, port) in [("-d", "--dport"), ("-s", "--sport")] {
                 let mut rule: Vec<String> = ["-i", "lo", "-p", "tcp", end].map(String::from).into();
-                rule.extend([address.ip().to_string(), port.to_owned(), address.port().to_string()]);
+                rule.extend([
+                    address.ip().to_string(),
+                    port.to_owned(),
+                    address.port().to_string(),
+                ]);
                 if share < 1.0 {
                     let chance = ["-m", "statistic", "--mode", "random", "--probability"];
                     rule.extend(chance.map(String::from));
@@ -78,7 +82,9 @@ async fn iptables(arguments: Vec<String>) -> Result<String> {
     let iptables = program("iptables").context("root needs `iptables`")?;
     let mut command = Command::new(iptables);
     command.arg("-w").args(&arguments);
-    let finished = blocking(move || run(command)).await?.context("run iptables")?;
+    let finished = blocking(move || run(command))
+        .await?
+        .context("run iptables")?;
     ensure!(
         finished.status.success(),
         "iptables {arguments:?}: {}",

@@ -134,7 +134,9 @@ impl Pair {
         };
         let client = self.connect().await?;
         client
-            .batch_execute(&format!("alter system set synchronous_standby_names = '{names}'"))
+            .batch_execute(&format!(
+                "alter system set synchronous_standby_names = '{names}'"
+            ))
             .await?;
         client.batch_execute("select pg_reload_conf()").await?;
         self.until_it_follows(state).await
@@ -155,7 +157,9 @@ impl Pair {
 
     /// Whether the standby follows.
     pub async fn has_standby(&self) -> bool {
-        self.replication_state().await.is_ok_and(|state| state.is_some())
+        self.replication_state()
+            .await
+            .is_ok_and(|state| state.is_some())
     }
 
     async fn until_it_follows(&self, expected: &str) -> Result<()> {

@@ -221,7 +221,11 @@ impl Drop for Member {
 
 /// The library that shows a process another time, where it is installed.
 pub(crate) fn false_clock() -> Option<PathBuf> {
-    let places = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib"];
+    let places = [
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+        "/usr/lib",
+    ];
     let library = |place| Path::new(place).join("faketime/libfaketimeMT.so.1");
     places.into_iter().map(library).find(|path| path.is_file())
 }
@@ -242,7 +246,10 @@ async fn watch(member: Weak<Member>) {
             if !member.asked.load(Ordering::SeqCst) {
                 member.deaths.fetch_add(1, Ordering::SeqCst);
             }
-            *member.process.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *member
+                .process
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = None;
         }
         if !member.held.load(Ordering::SeqCst) {
             // It ends where it finds no Postgres, and is started again, as by any orchestrator.

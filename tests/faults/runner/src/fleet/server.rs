@@ -85,7 +85,12 @@ impl Server {
     pub(super) async fn initialize(&self) -> Result<()> {
         let cluster = self.cluster();
         let mut arguments: Vec<String> = vec!["--pgdata".into(), cluster.display().to_string()];
-        let options = ["--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--username"];
+        let options = [
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--username",
+        ];
         arguments.extend(options.map(String::from));
         arguments.push(USER.into());
         self.run("initdb", arguments).await
@@ -104,10 +109,16 @@ impl Server {
         let source = format!("host=127.0.0.1 port={port} user={USER} application_name=standby");
         let cluster = cluster.display().to_string();
         let arguments = [
-            "--dbname", &source, "--pgdata", &cluster, "--checkpoint=fast", "--wal-method=stream",
+            "--dbname",
+            &source,
+            "--pgdata",
+            &cluster,
+            "--checkpoint=fast",
+            "--wal-method=stream",
             "--write-recovery-conf",
         ];
-        self.run("pg_basebackup", arguments.map(String::from).into()).await
+        self.run("pg_basebackup", arguments.map(String::from).into())
+            .await
     }
 
     /// Starts it; it is to run from now on.
@@ -130,7 +141,9 @@ impl Server {
                 None => PrivatePostgres::start(&settings).map(|started| *postgres = Some(started)),
             }
         };
-        blocking(start).await?.with_context(|| format!("start the {} server", self.name))
+        blocking(start)
+            .await?
+            .with_context(|| format!("start the {} server", self.name))
     }
 
     /// Stops it; it stays down.
@@ -139,7 +152,9 @@ impl Server {
         let postgres = self.postgres.clone();
         let stop = move || {
             let mut postgres = postgres.lock().unwrap_or_else(PoisonError::into_inner);
-            postgres.as_mut().map_or(Ok(()), |postgres| postgres.stop(mode))
+            postgres
+                .as_mut()
+                .map_or(Ok(()), |postgres| postgres.stop(mode))
         };
         Ok(blocking(stop).await??)
     }
@@ -151,7 +166,9 @@ impl Server {
             let postgres = postgres.lock().unwrap_or_else(PoisonError::into_inner);
             Some(postgres.as_ref()?.url(&database))
         };
-        blocking(url).await?.with_context(|| format!("the {} server never ran", self.name))
+        blocking(url)
+            .await?
+            .with_context(|| format!("the {} server never ran", self.name))
     }
 
     /// Its first process, while it runs.

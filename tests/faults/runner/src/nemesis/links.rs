@@ -27,7 +27,13 @@ pub(super) async fn cut_listener(scene: Scene<'_>, fault: &Fault) -> Result<Trac
 
 /// No replica hears a bell.
 pub(super) async fn drop_bells(scene: Scene<'_>, fault: &Fault) -> Result<Trace> {
-    let links = || scene.fleet.members().iter().map(|member| &member.links.listen);
+    let links = || {
+        scene
+            .fleet
+            .members()
+            .iter()
+            .map(|member| &member.links.listen)
+    };
     let swallowed = || links().map(Proxy::swallowed).sum::<usize>();
     let before = swallowed();
     links().for_each(Proxy::swallow_notifications);
@@ -35,7 +41,11 @@ pub(super) async fn drop_bells(scene: Scene<'_>, fault: &Fault) -> Result<Trace>
     let count = swallowed() - before;
     links().for_each(Proxy::pass);
     let ended = scene.now();
-    Ok(Trace::new(ended, count > 0, format!("{count} notifications swallowed")))
+    Ok(Trace::new(
+        ended,
+        count > 0,
+        format!("{count} notifications swallowed"),
+    ))
 }
 
 /// Packets between a replica and one side of it vanish: nobody is told.

@@ -76,7 +76,11 @@ impl Trace {
 pub async fn strike(scene: Scene<'_>, fault: &Fault) -> Occurrence {
     let began = scene.now();
     let trace = carry_out(scene, fault).await.unwrap_or_else(|error| {
-        Trace::new(scene.now(), false, format!("it could not be carried out: {error:#}"))
+        Trace::new(
+            scene.now(),
+            false,
+            format!("it could not be carried out: {error:#}"),
+        )
     });
     Occurrence {
         fault: fault.clone(),
@@ -111,5 +115,8 @@ async fn carry_out(scene: Scene<'_>, fault: &Fault) -> Result<Trace> {
 
 /// While such a fault lasts, some replica may not hear of a key that changed.
 pub fn deafens(kind: Kind) -> bool {
-    !matches!(kind, Kind::LongTransaction | Kind::ResetClients | Kind::PartitionClients)
+    !matches!(
+        kind,
+        Kind::LongTransaction | Kind::ResetClients | Kind::PartitionClients
+    )
 }

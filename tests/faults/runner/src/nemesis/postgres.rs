@@ -20,7 +20,10 @@ pub(super) async fn crash(scene: Scene<'_>, fault: &Fault) -> Result<Trace> {
     let ended = scene.now();
     let after = postgres.pid().await?;
     let log = postgres.log().await;
-    let recovered = log.get(logged..).unwrap_or(&log).contains("was not properly shut down");
+    let recovered = log
+        .get(logged..)
+        .unwrap_or(&log)
+        .contains("was not properly shut down");
     Ok(Trace::new(
         ended,
         recovered && before != after,
@@ -41,11 +44,15 @@ pub(super) async fn end_backends(scene: Scene<'_>, fault: &Fault) -> Result<Trac
         ports.extend(link.ports().into_iter().map(i32::from));
     }
     let client = scene.fleet.postgres().connect().await?;
-    let sql = "select pid from pg_stat_activity where client_port = any($1) and pid <> pg_backend_pid()";
+    let sql =
+        "select pid from pg_stat_activity where client_port = any($1) and pid <> pg_backend_pid()";
     let rows = client.query(sql, &[&ports]).await?;
     let pids: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
     client
-        .execute("select pg_terminate_backend(pid) from unnest($1::int4[]) as pid", &[&pids])
+        .execute(
+            "select pg_terminate_backend(pid) from unnest($1::int4[]) as pid",
+            &[&pids],
+        )
         .await?;
     let mut left = i64::MAX;
     for _ in 0..100 {
@@ -98,7 +105,9 @@ async fn write_much(scene: Scene<'_>) -> Result<()> {
     match timeout(PATIENCE, client.batch_execute(sql)).await? {
         Ok(()) => Ok(()),
         Err(error) => {
-            let told = error.as_db_error().map(|refusal| refusal.message().to_owned());
+            let told = error
+                .as_db_error()
+                .map(|refusal| refusal.message().to_owned());
             ensure!(told.is_none(), "{}", told.unwrap_or_default());
             Err(error.into())
         }
@@ -115,7 +124,10 @@ pub(super) async fn hold_transaction(scene: Scene<'_>, fault: &Fault) -> Result<
              select count(*) from messages where id < 1000; select pg_current_xact_id()",
         )
         .await?;
-    let pid: i32 = holder.query_one("select pg_backend_pid()", &[]).await?.get(0);
+    let pid: i32 = holder
+        .query_one("select pg_backend_pid()", &[])
+        .await?
+        .get(0);
     sleep(fault.lasts).await;
     let looker = postgres.connect().await?;
     let sql = "select extract(epoch from clock_timestamp() - xact_start)::float8,

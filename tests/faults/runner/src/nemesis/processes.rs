@@ -28,7 +28,11 @@ pub(super) async fn kill(scene: Scene<'_>, fault: &Fault) -> Result<Trace> {
     Ok(Trace::new(
         ended,
         killed,
-        format!("process {} ended by signal {:?}", replica.pid(), status.signal()),
+        format!(
+            "process {} ended by signal {:?}",
+            replica.pid(),
+            status.signal()
+        ),
     ))
 }
 
@@ -77,7 +81,10 @@ pub(super) async fn roll(scene: Scene<'_>) -> Result<Trace> {
     Ok(Trace::new(
         ended,
         clean,
-        format!("exit codes {:?}", codes.iter().flatten().collect::<Vec<_>>()),
+        format!(
+            "exit codes {:?}",
+            codes.iter().flatten().collect::<Vec<_>>()
+        ),
     ))
 }
 

@@ -67,7 +67,9 @@ impl Http {
                 body: body.collect().await?.to_bytes(),
             })
         };
-        timeout(patience, answer).await.context("no answer in time")?
+        timeout(patience, answer)
+            .await
+            .context("no answer in time")?
     }
 
     /// Sends a request and returns with the answer's head.
@@ -90,6 +92,9 @@ impl Http {
             request = request.header("last-event-id", id);
         }
         let bytes = body.map(Value::to_string).unwrap_or_default();
-        Ok(self.client.request(request.body(Full::from(bytes))?).await?)
+        Ok(self
+            .client
+            .request(request.body(Full::from(bytes))?)
+            .await?)
     }
 }

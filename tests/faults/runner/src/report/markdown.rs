@@ -31,9 +31,17 @@ fn head(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
     writeln!(
         text,
         "# {}: {} posts acknowledged in {minutes:.1} minutes, {} faults\n",
-        if outcome.passed() { "Passed" } else { "Not passed" },
+        if outcome.passed() {
+            "Passed"
+        } else {
+            "Not passed"
+        },
         totals.acked,
-        outcome.steps.iter().map(|step| step.occurrences.len()).sum::<usize>(),
+        outcome
+            .steps
+            .iter()
+            .map(|step| step.occurrences.len())
+            .sum::<usize>(),
     )?;
     writeln!(
         text,
@@ -120,12 +128,19 @@ fn verdict(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
     writeln!(
         text,
         "## Verdict of the checker\n\n{}. {} readers were given {} items; {} stand in the end.\n",
-        if verdict.is_sound() { "Sound" } else { "**Not sound**" },
+        if verdict.is_sound() {
+            "Sound"
+        } else {
+            "**Not sound**"
+        },
         verdict.readers,
         verdict.read,
         verdict.standing
     )?;
-    writeln!(text, "| operation | ok | refused | unknown |\n| --- | ---: | ---: | ---: |")?;
+    writeln!(
+        text,
+        "| operation | ok | refused | unknown |\n| --- | ---: | ---: | ---: |"
+    )?;
     for (name, counts) in &verdict.operations {
         writeln!(
             text,
@@ -133,7 +148,10 @@ fn verdict(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
             counts.ok, counts.failed, counts.unknown
         )?;
     }
-    writeln!(text, "\n| anomaly | found | checked |\n| --- | ---: | ---: |")?;
+    writeln!(
+        text,
+        "\n| anomaly | found | checked |\n| --- | ---: | ---: |"
+    )?;
     for kind in Anomaly::ALL {
         let checked = match verdict.checked.get(&kind).copied().unwrap_or(0) {
             0 => "not in this history".to_owned(),
@@ -201,7 +219,11 @@ fn faults(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
 }
 
 fn failovers(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
-    let failovers: Vec<_> = outcome.steps.iter().filter(|step| step.is_failover()).collect();
+    let failovers: Vec<_> = outcome
+        .steps
+        .iter()
+        .filter(|step| step.is_failover())
+        .collect();
     if failovers.is_empty() {
         return Ok(());
     }
@@ -225,9 +247,8 @@ fn failovers(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
         let lost = outcome.verdict.failovers.iter().find(|lost| {
             lossy && u128::from(lost.at).abs_diff(at) < Duration::from_secs(1).as_nanos()
         });
-        let (posts, changes, oldest) = lost.map_or((0, 0, 0), |lost| {
-            (lost.posts, lost.changes, lost.oldest)
-        });
+        let (posts, changes, oldest) =
+            lost.map_or((0, 0, 0), |lost| (lost.posts, lost.changes, lost.oldest));
         writeln!(
             text,
             "| {:.0} s | {} | {seen} | {given} | {posts} | {changes} | {:.2} s |",
@@ -249,7 +270,10 @@ fn growth(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
         "Medians over the minute after the first two, and over the last minute. In both the load is \
          the same, all replicas run and nothing is broken.\n"
     )?;
-    writeln!(text, "| | then | in the end | |\n| --- | ---: | ---: | ---: |")?;
+    writeln!(
+        text,
+        "| | then | in the end | |\n| --- | ---: | ---: | ---: |"
+    )?;
     for row in growth {
         writeln!(
             text,
@@ -262,7 +286,9 @@ fn growth(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
         )?;
     }
     let last = outcome.samples.last();
-    let lives = last.iter().flat_map(|sample| sample.replicas.iter().flatten());
+    let lives = last
+        .iter()
+        .flat_map(|sample| sample.replicas.iter().flatten());
     let lives: Vec<_> = lives
         .map(|process| {
             format!(
@@ -272,7 +298,11 @@ fn growth(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
             )
         })
         .collect();
-    writeln!(text, "\nIn the end the replicas were {}.\n", lives.join(", "))
+    writeln!(
+        text,
+        "\nIn the end the replicas were {}.\n",
+        lives.join(", ")
+    )
 }
 
 fn schedule(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
@@ -299,7 +329,8 @@ fn schedule(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
             step.what,
             evidence.join("; "),
             seconds(step.recovery()),
-            step.others_silence.map_or_else(String::new, |silence| seconds(Some(silence)))
+            step.others_silence
+                .map_or_else(String::new, |silence| seconds(Some(silence)))
         )?;
     }
     Ok(())

@@ -19,6 +19,9 @@ pub fn write(outcome: &Outcome, folder: &Path) -> Result<()> {
     plots::recovery(outcome, &folder.join("recovery.svg"))?;
     plots::resources(outcome, &folder.join("resources.svg"))?;
     fs::write(folder.join("REPORT.md"), markdown::write(outcome))?;
-    fs::write(folder.join("summary.json"), serde_json::to_vec_pretty(outcome)?)?;
+    fs::write(
+        folder.join("summary.json"),
+        serde_json::to_vec_pretty(outcome)?,
+    )?;
     Ok(())
 }

@@ -36,7 +36,9 @@ impl Line {
         samples: &[Sample],
         of: impl Fn(&Sample) -> Option<f64>,
     ) -> Line {
-        let points = samples.iter().filter_map(|sample| Some((sample.at, of(sample)?)));
+        let points = samples
+            .iter()
+            .filter_map(|sample| Some((sample.at, of(sample)?)));
         Line {
             name,
             color,
@@ -56,10 +58,17 @@ pub(super) fn throughput(outcome: &Outcome, path: &Path) -> Result<()> {
             Some(sample.rates.errors as f64)
         }),
     ];
-    let events = [Line::of("events delivered a second", GREEN, samples, |sample| {
-        Some(sample.rates.events as f64)
-    })];
-    draw(path, &[("posts", &posts[..]), ("events", &events[..])], outcome)
+    let events = [Line::of(
+        "events delivered a second",
+        GREEN,
+        samples,
+        |sample| Some(sample.rates.events as f64),
+    )];
+    draw(
+        path,
+        &[("posts", &posts[..]), ("events", &events[..])],
+        outcome,
+    )
 }
 
 /// How long posts and deliveries took.
@@ -68,14 +77,24 @@ pub(super) fn latency(outcome: &Outcome, path: &Path) -> Result<()> {
     // A second without any has no latency.
     let some = |milliseconds: f64| (milliseconds > 0.0).then_some(milliseconds.log10());
     let posts = [
-        Line::of("p50", GREEN, samples, |sample| some(sample.rates.post_ms[0])),
+        Line::of("p50", GREEN, samples, |sample| {
+            some(sample.rates.post_ms[0])
+        }),
         Line::of("p99", BLUE, samples, |sample| some(sample.rates.post_ms[1])),
-        Line::of("largest", ORANGE, samples, |sample| some(sample.rates.post_ms[2])),
+        Line::of("largest", ORANGE, samples, |sample| {
+            some(sample.rates.post_ms[2])
+        }),
     ];
     let events = [
-        Line::of("p50", GREEN, samples, |sample| some(sample.rates.deliver_ms[0])),
-        Line::of("p99", BLUE, samples, |sample| some(sample.rates.deliver_ms[1])),
-        Line::of("largest", ORANGE, samples, |sample| some(sample.rates.deliver_ms[2])),
+        Line::of("p50", GREEN, samples, |sample| {
+            some(sample.rates.deliver_ms[0])
+        }),
+        Line::of("p99", BLUE, samples, |sample| {
+            some(sample.rates.deliver_ms[1])
+        }),
+        Line::of("largest", ORANGE, samples, |sample| {
+            some(sample.rates.deliver_ms[2])
+        }),
     ];
     draw(
         path,
@@ -92,11 +111,19 @@ pub(super) fn recovery(outcome: &Outcome, path: &Path) -> Result<()> {
     let root = SVGBackend::new(path, (WIDTH, HEIGHT)).into_drawing_area();
     fill(&root)?;
     let end = outcome.length.as_secs_f64();
-    let slowest = outcome.steps.iter().filter_map(Stepped::recovery).max().unwrap_or_default();
+    let slowest = outcome
+        .steps
+        .iter()
+        .filter_map(Stepped::recovery)
+        .max()
+        .unwrap_or_default();
     let top = RECOVERY.max(slowest).as_secs_f64() * 1.1;
     let mut chart = ChartBuilder::on(&root)
         .margin(8)
-        .caption("seconds until every replica served again, by the moment of the fault", (FONT, 15))
+        .caption(
+            "seconds until every replica served again, by the moment of the fault",
+            (FONT, 15),
+        )
         .x_label_area_size(28)
         .y_label_area_size(64)
         .build_cartesian_2d(0.0..end, 0.0..top)
@@ -104,7 +131,10 @@ pub(super) fn recovery(outcome: &Outcome, path: &Path) -> Result<()> {
     mesh(&mut chart)?;
     let bar = RECOVERY.as_secs_f64();
     chart
-        .draw_series(LineSeries::new([(0.0, bar), (end, bar)], RED.stroke_width(1)))
+        .draw_series(LineSeries::new(
+            [(0.0, bar), (end, bar)],
+            RED.stroke_width(1),
+        ))
         .map_err(failed)?;
     let points = outcome.steps.iter().map(|step| {
         let at = step.ended.as_secs_f64();
@@ -136,13 +166,19 @@ pub(super) fn resources(outcome: &Outcome, path: &Path) -> Result<()> {
     };
     let memory = of_each(|process| process.resident_bytes as f64 / f64::from(1 << 20));
     let descriptors = of_each(|process| process.descriptors as f64);
-    let connections = [Line::of("connections to Postgres", GREY, samples, |sample| {
-        Some(sample.postgres.as_ref()?.connections as f64)
-    })];
+    let connections = [Line::of(
+        "connections to Postgres",
+        GREY,
+        samples,
+        |sample| Some(sample.postgres.as_ref()?.connections as f64),
+    )];
     let dead = [
-        Line::of("dead rows by Postgres' statistics", GREY, samples, |sample| {
-            Some(sample.postgres.as_ref()?.dead_rows.values().sum::<i64>() as f64)
-        }),
+        Line::of(
+            "dead rows by Postgres' statistics",
+            GREY,
+            samples,
+            |sample| Some(sample.postgres.as_ref()?.dead_rows.values().sum::<i64>() as f64),
+        ),
         Line::of("dead rows, counted", RED, samples, |sample| {
             Some(sample.postgres.as_ref()?.counted_dead_rows? as f64)
         }),
@@ -164,7 +200,9 @@ fn draw(path: &Path, plots: &[(&str, &[Line])], outcome: &Outcome) -> Result<()>
     let root = SVGBackend::new(path, (WIDTH, HEIGHT * plots.len() as u32)).into_drawing_area();
     fill(&root)?;
     for ((title, lines), area) in plots.iter().zip(root.split_evenly((plots.len(), 1))) {
-        let values = lines.iter().flat_map(|line| line.points.iter().map(|point| point.1));
+        let values = lines
+            .iter()
+            .flat_map(|line| line.points.iter().map(|point| point.1));
         let top = values.clone().fold(1.0, f64::max) * 1.05;
         let bottom = values.fold(0.0, f64::min);
         let end = outcome.length.as_secs_f64();
@@ -195,7 +233,9 @@ fn draw(path: &Path, plots: &[(&str, &[Line])], outcome: &Outcome) -> Result<()>
                 .draw_series(nothing)
                 .map_err(failed)?
                 .label(line.name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], color.stroke_width(2)));
+                .legend(move |(x, y)| {
+                    PathElement::new([(x, y), (x + 16, y)], color.stroke_width(2))
+                });
         }
         chart
             .configure_series_labels()
@@ -216,10 +256,7 @@ fn mesh<'a, 'b>(
     chart: &mut ChartContext<
         'a,
         SVGBackend<'b>,
-        Cartesian2d<
-            plotters::coord::types::RangedCoordf64,
-            plotters::coord::types::RangedCoordf64,
-        >,
+        Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>,
     >,
 ) -> Result<()> {
     chart
