@@ -39,7 +39,8 @@ pub struct Stepped {
     pub served: [(Option<Duration>, Option<Duration>); REPLICAS],
     /// How soon the load's own team was served again by every replica.
     pub load_served: Option<Duration>,
-    /// The longest time that another replica than the one that was hit answered nothing meanwhile.
+    /// The longest time that another replica than the one that was hit answered nothing meanwhile,
+    /// to a probe or to the load's own team.
     pub others_silence: Option<Duration>,
     /// The largest ID that had been seen before a failover, and the smallest after it.
     pub ids: Option<(u64, u64)>,
@@ -52,6 +53,7 @@ impl Stepped {
         occurrences: Vec<Occurrence>,
         records: &Records,
         load_served: Option<Duration>,
+        load_silence: impl Fn(usize, Duration, Duration) -> Duration,
     ) -> Stepped {
         let began = occurrences
             .iter()
@@ -70,9 +72,11 @@ impl Stepped {
         let others_silence = match &occurrences[..] {
             [one] if matches!(one.fault.kind, Kind::Kill | Kind::Pause) => {
                 let others = (0..REPLICAS).filter(|replica| Some(*replica) != one.fault.replica);
-                others
-                    .map(|other| records.silence(other, began, ended))
-                    .max()
+                let silences = others.map(|other| {
+                    let of_probes = records.silence(other, began, ended);
+                    of_probes.max(load_silence(other, began, ended))
+                });
+                silences.max()
             }
             _ => None,
         };

@@ -157,6 +157,18 @@ impl Load {
         answered.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
+    /// The longest time, within two moments, that a replica answered nothing of the load's own
+    /// team. Half a second and less is nothing.
+    pub fn silence(&self, replica: usize, from: Duration, to: Duration) -> Duration {
+        let replicas = self.agents.counters().replicas;
+        let outages = replicas.get(replica).map(|replica| &replica.outages[..]);
+        let within = outages
+            .unwrap_or_default()
+            .iter()
+            .map(|(began, ended)| (*ended).min(to).saturating_sub((*began).max(from)));
+        within.max().unwrap_or_default()
+    }
+
     /// Writes down that a fault begins; before it does.
     pub fn fault_begins(&self, name: &str, target: &str, deaf: bool) {
         self.recorder.nemesis(Nemesis {

@@ -234,7 +234,14 @@ async fn take(scene: Scene<'_>, step: &Step, load: &Load) -> Stepped {
     for occurrence in &occurrences {
         load.fault_is_over(occurrence, &target(&occurrence.fault));
     }
-    Stepped::new(step, occurrences, &scene.probes.records(), load_served)
+    let records = scene.probes.records();
+    Stepped::new(
+        step,
+        occurrences,
+        &records,
+        load_served,
+        |replica, from, to| load.silence(replica, from, to),
+    )
 }
 
 fn target(fault: &Fault) -> String {
