@@ -339,3 +339,93 @@ pub fn seconds(time: Option<Duration>) -> String {
         |time| format!("{:.2} s", time.as_secs_f64()),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::Fault;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn stepped(kind: Kind) -> Stepped {
+        let fault = Fault {
+            kind,
+            replica: Some(0),
+            lasts: SECOND,
+            amount: 0,
+        };
+        Stepped {
+            name: kind.name().to_owned(),
+            what: fault.to_string(),
+            occurrences: vec![Occurrence {
+                fault,
+                began: SECOND,
+                ended: 2 * SECOND,
+                evidence: String::new(),
+                happened: true,
+                lossy_since: None,
+            }],
+            began: SECOND,
+            ended: 2 * SECOND,
+            served: [(Some(SECOND), Some(SECOND)); REPLICAS],
+            load_served: Some(SECOND),
+            others_silence: Some(SECOND),
+            ids: Some((7, 8)),
+        }
+    }
+
+    /// The bars that a sound run with this step and growth misses.
+    fn missed(step: Stepped, growth: &[Growth], deaths: usize) -> usize {
+        let verdict = Verdict {
+            sound: true,
+            ..Verdict::default()
+        };
+        let bars = judge(&verdict, &Totals::default(), &[step], Some(growth), deaths);
+        bars.iter().filter(|bar| !bar.met).count()
+    }
+
+    #[test]
+    fn each_bar_is_missed_by_what_it_is_for_and_by_nothing_else() {
+        let fine = || stepped(Kind::FailoverSync);
+        assert_eq!(missed(fine(), &[], 0), 0);
+        assert_eq!(missed(fine(), &[], 1), 1, "a replica ended by itself");
+
+        let mut never = fine();
+        never.served[2].1 = None;
+        assert_eq!(
+            missed(never, &[], 0),
+            1,
+            "a stream on replica 2 brought nothing"
+        );
+        let mut slow = fine();
+        slow.load_served = Some(RECOVERY + SECOND);
+        assert_eq!(missed(slow, &[], 0), 1, "the load was served late");
+        let mut silent = fine();
+        silent.others_silence = Some(OTHERS + SECOND);
+        assert_eq!(missed(silent, &[], 0), 1, "another replica was silent");
+        let mut again = fine();
+        again.ids = Some((8, 8));
+        assert_eq!(missed(again, &[], 0), 1, "an ID was given out again");
+        let mut nothing = fine();
+        nothing.occurrences[0].happened = false;
+        assert_eq!(missed(nothing, &[], 0), 1, "the fault did not happen");
+
+        let growth = |late| Growth {
+            of: "memory",
+            unit: "MiB",
+            early: 100.0,
+            late,
+        };
+        assert_eq!(missed(fine(), &[growth(109.0)], 0), 0);
+        assert_eq!(missed(fine(), &[growth(112.0)], 0), 1, "it grew");
+
+        let bars = judge(&Verdict::default(), &Totals::default(), &[fine()], None, 0);
+        assert!(!bars[0].met, "a verdict that isn't sound");
+    }
+
+    #[test]
+    fn the_median_is_the_middle_one() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(Vec::new()), None);
+    }
+}

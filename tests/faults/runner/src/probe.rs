@@ -316,3 +316,65 @@ async fn post(replica: usize, http: Http, key: String, seen: Arc<Seen>, start: I
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    fn acked(replica: usize, sent: u64, at: u64, id: u64) -> Acked {
+        Acked {
+            replica,
+            sent: ms(sent),
+            at: ms(at),
+            id,
+        }
+    }
+
+    fn records() -> Records {
+        Records {
+            // One post that was on its way when the fault ended, at 1000, tells nothing.
+            acked: vec![
+                acked(0, 100, 110, 1),
+                acked(0, 900, 1_050, 2),
+                acked(0, 1_200, 1_300, 4),
+                acked(1, 400, 420, 3),
+            ],
+            arrived: vec![Arrived {
+                replica: 0,
+                sent: ms(1_200),
+                at: ms(1_500),
+                id: 4,
+            }],
+            ..Records::default()
+        }
+    }
+
+    #[test]
+    fn a_replica_serves_again_with_what_was_sent_after_the_fault() {
+        let served = records().served(0, ms(1_000));
+        assert_eq!(served.posts, Some(ms(300)));
+        assert_eq!(served.streams, Some(ms(500)));
+        assert_eq!(served.whole(), Some(ms(500)));
+        assert_eq!(records().served(1, ms(1_000)).whole(), None);
+    }
+
+    #[test]
+    fn silence_is_the_longest_time_without_an_answer_the_edges_included() {
+        assert_eq!(records().silence(0, ms(0), ms(1_400)), ms(940));
+        assert_eq!(records().silence(1, ms(0), ms(1_400)), ms(980));
+        assert_eq!(records().silence(2, ms(0), ms(1_400)), ms(1_400));
+    }
+
+    #[test]
+    fn ids_are_those_seen_before_and_those_given_after() {
+        assert_eq!(
+            records().ids_around(ms(1_100), ms(1_100)),
+            (Some(3), Some(4))
+        );
+        assert_eq!(records().ids_around(ms(50), ms(2_000)), (None, None));
+    }
+}
