@@ -5,12 +5,13 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
+use clap::ValueEnum;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::fleet::{Fleet, program as find};
-use crate::options::Options;
+use crate::options::{Options, Tempo};
 
 /// Settings of Postgres that a reader of the report wants to know.
 const SETTINGS: [&str; 7] = [
@@ -75,10 +76,7 @@ impl About {
             haproxy: haproxy.flatten().unwrap_or_default(),
             machine: machine(),
             own_namespace: fleet.packets().is_some(),
-            command: format!(
-                "cargo run --release -p handoff-faults -- --seed {} --minutes {} --rate {}",
-                options.seed, options.minutes, options.rate
-            ),
+            command: command(options),
         })
     }
 
@@ -87,6 +85,26 @@ impl About {
         let commit = self.commit.as_deref().unwrap_or("unknown commit");
         format!("{}, {commit}, {}", self.relay, self.postgres)
     }
+}
+
+/// The command that makes such a run again.
+fn command(options: &Options) -> String {
+    let mut command = format!(
+        "cargo run --release -p handoff-faults -- --seed {} --minutes {} --rate {} --followers {}",
+        options.seed, options.minutes, options.rate, options.followers
+    );
+    if options.tempo == Tempo::Short {
+        command += " --tempo short";
+    }
+    let only: Vec<_> = options
+        .only
+        .iter()
+        .filter_map(|kind| Some(kind.to_possible_value()?.get_name().to_owned()))
+        .collect();
+    if !only.is_empty() {
+        command += &format!(" --only {}", only.join(","));
+    }
+    command
 }
 
 fn commit() -> Option<String> {
