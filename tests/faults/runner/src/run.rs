@@ -26,6 +26,9 @@ const WAIT: Duration = Duration::from_secs(30);
 /// A run that is shorter than this says nothing of growth.
 const GROWTH_NEEDS: Duration = Duration::from_secs(600);
 
+/// How often a new standby is tried to be made.
+const STANDBY_ATTEMPTS: usize = 30;
+
 /// How often is told how far the run is.
 const PROGRESS: Duration = Duration::from_secs(15);
 
@@ -200,11 +203,16 @@ fn say(stepped: &Stepped) {
     );
 }
 
-/// Makes a new standby while the fleet serves.
+/// Makes a new standby while the fleet serves. The next fault may come in between, a full disk for
+/// one; then it is made again.
 fn make_standby(fleet: Arc<Fleet>) {
     tokio::spawn(async move {
-        if let Err(error) = fleet.postgres().follow().await {
-            eprintln!("           no new standby: {error:#}");
+        for _ in 0..STANDBY_ATTEMPTS {
+            match fleet.postgres().follow().await {
+                Ok(()) => return,
+                Err(error) => eprintln!("           no new standby yet: {error:#}"),
+            }
+            sleep(Duration::from_secs(2)).await;
         }
     });
 }
