@@ -26,11 +26,21 @@ impl Replica {
     /// Starts a process of this program with exactly this environment and waits until its port is
     /// open.
     pub(crate) async fn start(program: &Path, environment: Vec<(String, String)>) -> Replica {
+        Replica::try_start(program, environment)
+            .await
+            .unwrap_or_else(|failure| panic!("{failure}"))
+    }
+
+    /// The same where it may well fail, for instance while there is no Postgres; then what it
+    /// logged is told.
+    pub async fn try_start(
+        program: &Path,
+        environment: Vec<(String, String)>,
+    ) -> Result<Replica, String> {
         let program = program.to_owned();
         tokio::task::spawn_blocking(move || Replica::start_blocking(&program, &environment))
             .await
             .expect("the start does not panic")
-            .unwrap_or_else(|failure| panic!("{failure}"))
     }
 
     fn start_blocking(program: &Path, environment: &[(String, String)]) -> Result<Replica, String> {
@@ -135,6 +145,12 @@ impl Replica {
         if matches!(child.try_wait(), Ok(None)) {
             kill(self.pid, signal).ok();
         }
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        let mut child = self.child.lock().unwrap();
+        !matches!(child.try_wait(), Ok(None))
     }
 
     /// Waits until it has ended by itself.

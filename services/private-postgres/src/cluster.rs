@@ -643,10 +643,11 @@ impl PidFile {
             .parse()
             .ok()
             .filter(|pid| *pid > 0)?;
+        // A standby takes connections too, and says so in this way.
         let ready = text
             .lines()
             .nth(7)
-            .is_some_and(|status| status.trim() == "ready");
+            .is_some_and(|status| matches!(status.trim(), "ready" | "standby"));
         Some(Self { text, pid, ready })
     }
 
