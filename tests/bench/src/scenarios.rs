@@ -1,7 +1,4 @@
 //! The scenarios, a module each.
 
-pub(crate) mod deliver;
 pub(crate) mod post;
-pub(crate) mod read;
-pub(crate) mod streams;
-pub(crate) mod wake;
+pub(crate) mod posters;
