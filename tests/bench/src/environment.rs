@@ -282,6 +282,19 @@ impl Deployment<'_> {
         Ok(Team { id, key })
     }
 
+    /// Makes a key of a team that may write everywhere, for an agent of this name.
+    pub(crate) async fn add_key(&self, team: &Team, agent: &str) -> Result<String> {
+        let body = json!({"sender_name": agent, "permissions": {"*": "write"}});
+        let request = Prepared::post("/api/keys", &team.key, &body);
+        let mut connection = Connection::open(self.address(0)).await?;
+        let made = connection
+            .send(&request)
+            .await?
+            .expect(StatusCode::CREATED)?;
+        let made: Value = serde_json::from_slice(made)?;
+        Ok(made["api_key"].as_str().context("no key")?.to_owned())
+    }
+
     /// The processor time of all replicas.
     pub(crate) fn relay_processor_time(&self) -> Result<Duration> {
         self.replicas

@@ -15,7 +15,7 @@ mod scenarios;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -85,14 +85,59 @@ async fn run(common: &Common, command: Measure) -> Result<Report> {
 fn every_scenario(quick: bool) -> Result<Vec<Measure>> {
     Ok(vec![
         Measure::Post(ScenarioOptions::defaults(quick)?),
+        Measure::Mixed(ScenarioOptions::defaults(quick)?),
+        Measure::Fanout(ScenarioOptions::defaults(quick)?),
+        Measure::Streams(ScenarioOptions::defaults(quick)?),
+        Measure::Read(ScenarioOptions::defaults(quick)?),
+        Measure::Deliver(ScenarioOptions::defaults(quick)?),
+        Measure::Wake(ScenarioOptions::defaults(quick)?),
+        Measure::Mcp(ScenarioOptions::defaults(quick)?),
+        Measure::Growth(ScenarioOptions::defaults(quick)?),
     ])
 }
 
 async fn run_scenario(server: &Server, common: &Common, command: Measure) -> Result<Scenario> {
-    use scenarios::post;
+    use scenarios::{deliver, fanout, growth, mcp, mixed, post, read, streams, wake};
     match command {
-        Measure::Post(options) => post::run(server, common, &options).await.context("post failed"),
-        _ => unreachable!(),
+        Measure::Post(options) => {
+            let scenario = post::run(server, common, &options);
+            scenario.await.context("post failed")
+        }
+        Measure::Mixed(options) => {
+            let scenario = mixed::run(server, common, &options);
+            scenario.await.context("mixed failed")
+        }
+        Measure::Fanout(options) => {
+            let scenario = fanout::run(server, common, &options);
+            scenario.await.context("fanout failed")
+        }
+        Measure::Streams(options) => {
+            let scenario = streams::run(server, common, &options);
+            scenario.await.context("streams failed")
+        }
+        Measure::Read(options) => {
+            let scenario = read::run(server, common, &options);
+            scenario.await.context("read failed")
+        }
+        Measure::Deliver(options) => {
+            let scenario = deliver::run(server, common, &options);
+            scenario.await.context("deliver failed")
+        }
+        Measure::Wake(options) => {
+            let scenario = wake::run(server, common, &options);
+            scenario.await.context("wake failed")
+        }
+        Measure::Mcp(options) => {
+            let scenario = mcp::run(server, common, &options);
+            scenario.await.context("mcp failed")
+        }
+        Measure::Growth(options) => {
+            let scenario = growth::run(server, common, &options);
+            scenario.await.context("growth failed")
+        }
+        Measure::All | Measure::Report(_) | Measure::AnswerWithoutStoring => {
+            bail!("this is no scenario")
+        }
     }
 }
 

@@ -100,7 +100,7 @@ impl Figures {
 
     /// Adds percentiles and the maximum of a histogram of nanoseconds, in milliseconds.
     pub(crate) fn with_latency(self, latency: &Histogram<u64>) -> Self {
-        let ms = |nanoseconds: u64| nanoseconds as f64 / 1e6;
+        let ms = milliseconds;
         self.with("p50_ms", ms(latency.value_at_quantile(0.5)))
             .with("p90_ms", ms(latency.value_at_quantile(0.9)))
             .with("p99_ms", ms(latency.value_at_quantile(0.99)))
@@ -182,6 +182,11 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
         odd if odd % 2 == 1 => values[odd / 2],
         even => f64::midpoint(values[even / 2 - 1], values[even / 2]),
     }
+}
+
+/// A time as the tables show it.
+pub(crate) fn milliseconds(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1e6
 }
 
 /// Latencies that many tasks record.

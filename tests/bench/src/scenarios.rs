@@ -1,4 +1,13 @@
-//! The scenarios, a module each.
+//! The scenarios, a module each, and the loads that several of them have.
 
+pub(crate) mod deliver;
+pub(crate) mod fanout;
+pub(crate) mod growth;
+mod listeners;
+pub(crate) mod mcp;
+pub(crate) mod mixed;
 pub(crate) mod post;
-pub(crate) mod posters;
+mod posters;
+pub(crate) mod read;
+pub(crate) mod streams;
+pub(crate) mod wake;

@@ -20,7 +20,7 @@ pub(crate) use self::stream::EventStream;
 /// An answer with a longer head than this is none of the relay's.
 const HEADERS: usize = 32;
 /// What a buffer holds at first, and has room for at each read.
-const BUFFER: usize = 16 * 1024;
+const BUFFER: usize = 32 * 1024;
 
 /// A request that can be sent any number of times.
 #[derive(Clone)]

@@ -27,12 +27,9 @@ pub(crate) struct Pgbench {
 impl Pgbench {
     /// None where it is not installed beside the server.
     pub(crate) fn find(postgres_bin: Option<&Path>, load: &PostLoad) -> Result<Option<Self>> {
-        let Some(program) = postgres_bin.map(|folder| folder.join("pgbench")) else {
+        let Some(program) = postgres_bin.and_then(beside_server) else {
             return Ok(None);
         };
-        if !program.is_file() {
-            return Ok(None);
-        }
         let mut scripts = Vec::new();
         for limit in [Limit::Insert, Limit::InsertAndNotify] {
             let statement = limit
@@ -94,6 +91,15 @@ impl Pgbench {
         let cost = cost.figures(done as u64, None)?;
         Ok(cost.set("per_s", rate).with("mean_ms", mean))
     }
+}
+
+/// The program in the server's folder, or where the server's program is a link to.
+fn beside_server(folder: &Path) -> Option<PathBuf> {
+    let linked = folder.join("postgres").canonicalize().ok()?;
+    [folder, linked.parent()?]
+        .map(|folder| folder.join("pgbench"))
+        .into_iter()
+        .find(|program| program.is_file())
 }
 
 fn number_after(said: &str, label: &str) -> Result<f64> {

@@ -46,7 +46,8 @@ pub(crate) async fn check_nothing_lost(deployment: &Deployment<'_>, accepted: u6
     Ok(())
 }
 
-/// Open connections, each of which posts to one channel.
+/// Open connections. Each posts to one channel, or in turns to several where there are more channels
+/// than connections.
 pub(crate) struct Posters {
     posters: Vec<Poster>,
     /// Posts answered 201 since the start.
@@ -55,7 +56,8 @@ pub(crate) struct Posters {
 
 struct Poster {
     connection: Connection,
-    post: Prepared,
+    /// What it posts in turns.
+    requests: Vec<Prepared>,
     idempotency_percent: u64,
     /// Tells its idempotency keys from those of all others.
     name: String,
@@ -69,13 +71,28 @@ impl Posters {
         load: &PostLoad,
         connections: u16,
     ) -> Result<Self> {
+        let key = |channel: usize, _| teams[channel % teams.len()].key.clone();
+        Self::with_keys(address, key, load, connections).await
+    }
+
+    /// `key` is that of a channel and a connection.
+    pub(crate) async fn with_keys(
+        address: impl Fn(usize) -> SocketAddr,
+        key: impl Fn(usize, usize) -> String,
+        load: &PostLoad,
+        connections: u16,
+    ) -> Result<Self> {
+        let (count, channels) = (usize::from(connections), usize::from(load.channels));
         let mut posters = Vec::new();
-        for number in 0..usize::from(connections) {
-            let channel = number % usize::from(load.channels);
-            let key = &teams[channel % teams.len()].key;
+        for number in 0..count {
+            let first = number % channels;
+            let requests = (first..channels)
+                .step_by(count)
+                .map(|channel| request(channel, &key(channel, number), load))
+                .collect();
             posters.push(Poster {
                 connection: Connection::open(address(number)).await?,
-                post: request(channel, key, load),
+                requests,
                 idempotency_percent: u64::from(load.idempotency),
                 name: format!("{connections}-{number}"),
                 posts: 0,
@@ -153,13 +170,14 @@ impl Poster {
     }
 
     async fn post(&mut self) -> Result<()> {
+        let request = &self.requests[self.posts as usize % self.requests.len()];
         self.posts += 1;
         let answer = if self.posts * self.idempotency_percent % 100 < self.idempotency_percent {
             let key = format!("{}-{}", self.name, self.posts);
             let headers = [("idempotency-key", key.as_str())];
-            self.connection.send_with_headers(&self.post, &headers).await?
+            self.connection.send_with_headers(request, &headers).await?
         } else {
-            self.connection.send(&self.post).await?
+            self.connection.send(request).await?
         };
         let body = answer.expect(StatusCode::CREATED)?;
         ensure!(
