@@ -11,6 +11,7 @@ mod options;
 mod pace;
 mod processes;
 mod report;
+mod results;
 mod scenarios;
 
 use std::process::ExitCode;
@@ -35,7 +36,10 @@ fn main() -> Result<ExitCode> {
             limits::http::serve()?;
             Ok(ExitCode::SUCCESS)
         }
-        Measure::Report(_) => todo!(),
+        Measure::Report(options) => {
+            results::write(&options)?;
+            Ok(ExitCode::SUCCESS)
+        }
         command => measure(&options.common, command),
     }
 }
@@ -54,7 +58,8 @@ async fn measure(common: &Common, command: Measure) -> Result<ExitCode> {
     };
     let json = serde_json::to_string_pretty(&report)?;
     if let Some(file) = &common.save {
-        std::fs::write(file, &json).with_context(|| format!("{} can't be written", file.display()))?;
+        std::fs::write(file, &json)
+            .with_context(|| format!("{} can't be written", file.display()))?;
     }
     if common.json {
         println!("{json}");

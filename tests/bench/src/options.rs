@@ -10,7 +10,12 @@ use clap::{Args, Command, Parser, Subcommand};
 /// Starts a durable Postgres of its own and the relay's replicas, and stops both at the end.
 /// Compare figures within one run only: machines, and hours on one machine, differ.
 #[derive(Parser)]
-#[command(name = "handoff-bench", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    name = "handoff-bench",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
 pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -194,8 +199,7 @@ pub(crate) struct FanoutOptions {
 }
 
 impl ScenarioOptions for FanoutOptions {
-    const QUICK: &'static [&'static str] =
-        &["--streams", "100", "--posts", "3", "--readers", "20"];
+    const QUICK: &'static [&'static str] = &["--streams", "100", "--posts", "3", "--readers", "20"];
 }
 
 #[derive(Args)]

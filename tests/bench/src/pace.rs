@@ -54,7 +54,9 @@ impl Pacer {
         let (due, numbers) = mpsc::unbounded_channel();
         let thread = std::thread::spawn(move || {
             for number in 0..total {
-                let wait = schedule.due(number).saturating_duration_since(Instant::now());
+                let wait = schedule
+                    .due(number)
+                    .saturating_duration_since(Instant::now());
                 std::thread::sleep(wait);
                 if due.send(number).is_err() {
                     return;

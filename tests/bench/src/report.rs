@@ -120,6 +120,10 @@ impl Figures {
         self.get(name).unwrap_or(f64::NAN)
     }
 
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.0.iter().map(|(name, _)| name.as_ref()).collect()
+    }
+
     /// Names and values, in the order of the table.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, f64)> {
         self.0.iter().map(|(name, value)| (name.as_ref(), *value))
@@ -163,7 +167,7 @@ impl<'de> Deserialize<'de> for Figures {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Figures, A::Error> {
                 let mut figures = Vec::new();
-                // JSON has no NaN: a figure that could not be had is null.
+                // As in `nan_if_null`.
                 while let Some((name, value)) = map.next_entry::<String, Option<f64>>()? {
                     figures.push((name.into(), value.unwrap_or(f64::NAN)));
                 }
@@ -172,6 +176,11 @@ impl<'de> Deserialize<'de> for Figures {
         }
         deserializer.deserialize_map(InOrder)
     }
+}
+
+/// JSON has no NaN: a figure that could not be had is null.
+fn nan_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 /// The median; of an even number the mean of the two in the middle.
@@ -222,8 +231,10 @@ pub(crate) fn histogram() -> Histogram<u64> {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Bar {
     pub(crate) what: String,
+    #[serde(deserialize_with = "nan_if_null")]
     pub(crate) figure: f64,
     pub(crate) relation: Relation,
+    #[serde(deserialize_with = "nan_if_null")]
     pub(crate) limit: f64,
     pub(crate) met: bool,
 }
@@ -270,6 +281,16 @@ impl Bar {
             limit,
             met,
         }
+    }
+}
+
+impl Display for Relation {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::AtLeast => "at least",
+            Self::AtMost => "at most",
+            Self::Exactly => "exactly",
+        })
     }
 }
 
@@ -334,24 +355,19 @@ impl Display for Scenario {
             .map(|row| row.subject.chars().count())
             .max()
             .unwrap_or(0);
-        let mut columns: Option<Vec<Cow<'static, str>>> = None;
+        let mut columns = Vec::new();
         for row in &self.rows {
-            let names = row
-                .figures
-                .0
-                .iter()
-                .map(|(name, _)| name.clone())
-                .collect::<Vec<_>>();
-            if columns.as_ref() != Some(&names) {
+            let names = row.figures.names();
+            if columns != names {
                 let heads = names
                     .iter()
                     .map(|name| format!("  {name:>12}"))
                     .collect::<String>();
                 writeln!(out, "  {:width$}{heads}", "")?;
-                columns = Some(names);
+                columns = names;
             }
-            let values = row.figures.0.iter().map(|(name, value)| {
-                format!("  {:>width$}", shown(*value), width = name.len().max(12))
+            let values = row.figures.iter().map(|(name, value)| {
+                format!("  {:>width$}", shown(value), width = name.len().max(12))
             });
             writeln!(
                 out,
@@ -361,11 +377,7 @@ impl Display for Scenario {
             )?;
         }
         for bar in &self.bars {
-            let relation = match bar.relation {
-                Relation::AtLeast => "at least",
-                Relation::AtMost => "at most",
-                Relation::Exactly => "exactly",
-            };
+            let relation = bar.relation;
             let verdict = if bar.met { "met" } else { "MISSED" };
             let (figure, limit) = (shown(bar.figure), shown(bar.limit));
             writeln!(
@@ -382,17 +394,45 @@ impl Display for Scenario {
 }
 
 impl Figures {
-    fn in_one_line(&self) -> String {
+    pub(crate) fn in_one_line(&self) -> String {
         let figures = self
-            .0
             .iter()
-            .map(|(name, value)| format!("{name} {}", shown(*value)));
+            .map(|(name, value)| format!("{name} {}", shown(value)));
         figures.collect::<Vec<_>>().join(", ")
     }
 }
 
+/// A report for tests: a scenario of each name, with one row of one figure.
+#[cfg(test)]
+pub(crate) fn sample(scenarios: &[(&str, f64)]) -> Report {
+    let scenario = |(name, value): &(&str, f64)| {
+        let mut scenario = Scenario::new(name, "what was done".to_owned());
+        let subject = format!("the subject of {name}");
+        let figures = Figures::default().with("per_s", *value);
+        scenario.rows.push(Row::new(subject, figures));
+        scenario.bars.push(Bar::at_least("a bar", *value, 1.0));
+        scenario
+    };
+    Report {
+        about: About {
+            cores: 2,
+            processor: "a processor".to_owned(),
+            memory_gib: 4.0,
+            load_average: 0.5,
+            kernel: "6.0".to_owned(),
+            rustc: "rustc 1".to_owned(),
+            relay_version: "handoff-relay 1".to_owned(),
+            relay_build: "release".to_owned(),
+            postgres_version: "PostgreSQL 15".to_owned(),
+            postgres_settings: vec![("fsync".to_owned(), "on".to_owned())],
+            flush: None,
+        },
+        scenarios: scenarios.iter().map(scenario).collect(),
+    }
+}
+
 /// Three digits that count, and no more.
-fn shown(value: f64) -> String {
+pub(crate) fn shown(value: f64) -> String {
     match value.abs() {
         large if large >= 100.0 => format!("{value:.0}"),
         medium if medium >= 10.0 => format!("{value:.1}"),
@@ -415,6 +455,14 @@ mod tests {
         assert_eq!(median.get("per_s"), Some(20.0));
         assert_eq!(median.get("us"), Some(2.0));
         assert_eq!(Figures::median(&rounds[..2]).get("per_s"), Some(20.0));
+    }
+
+    #[test]
+    fn a_report_is_read_as_it_was_saved() {
+        let report = super::sample(&[("post", 2.5), ("read", f64::NAN)]);
+        let saved = serde_json::to_string(&report).unwrap();
+        let read: super::Report = serde_json::from_str(&saved).unwrap();
+        assert_eq!(report.to_string(), read.to_string());
     }
 
     #[test]

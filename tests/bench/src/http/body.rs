@@ -91,7 +91,8 @@ mod tests {
 
     use super::Chunks;
 
-    const BODY: &[u8] = b"5\r\nhello\r\n1a;name=value\r\n, chunks of more than 16.\r\n\r\n0\r\n\r\n";
+    const BODY: &[u8] =
+        b"5\r\nhello\r\n1a;name=value\r\n, chunks of more than 16.\r\n\r\n0\r\n\r\n";
 
     #[test]
     fn a_body_may_be_cut_anywhere() {

@@ -217,7 +217,10 @@ impl Connection {
                 while self.answer.len() < end {
                     self.read_more().await?;
                 }
-                ensure!(self.answer.len() == end, "an answer with something after it");
+                ensure!(
+                    self.answer.len() == end,
+                    "an answer with something after it"
+                );
                 &self.answer[head.end..]
             }
             Length::Chunked => {
@@ -352,7 +355,10 @@ mod tests {
             .unwrap();
         assert_eq!(body, b"{}");
         let answer = connection.send(&request).await.unwrap();
-        assert_eq!((answer.status, answer.body), (StatusCode::OK, &b"abcde"[..]));
+        assert_eq!(
+            (answer.status, answer.body),
+            (StatusCode::OK, &b"abcde"[..])
+        );
         // The server hangs up in the middle of its last answer: an error, never a hang.
         assert!(connection.send(&request).await.is_err());
     }

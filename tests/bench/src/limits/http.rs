@@ -138,10 +138,7 @@ pub(crate) fn serve() -> Result<()> {
     let recorded: Recorded = serde_json::from_str(&recorded)?;
     let mut headers = HeaderMap::new();
     for (name, value) in &recorded.headers {
-        headers.insert(
-            name.parse::<hyper::header::HeaderName>()?,
-            value.parse()?,
-        );
+        headers.insert(name.parse::<hyper::header::HeaderName>()?, value.parse()?);
     }
     let answer = Arc::new((
         StatusCode::from_u16(recorded.status)?,

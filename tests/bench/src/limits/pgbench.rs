@@ -73,7 +73,10 @@ impl Pgbench {
             .arg(format!("--client={connections}"))
             // Whole seconds only.
             .arg(format!("--time={}", duration.as_secs().max(1)))
-            .arg(format!("--define=content={}", "x".repeat(usize::from(size))))
+            .arg(format!(
+                "--define=content={}",
+                "x".repeat(usize::from(size))
+            ))
             .arg(format!("--file={}", script.path().display()))
             .arg(deployment.database_url());
         let cost = Cost::start(deployment)?;
@@ -104,7 +107,10 @@ fn beside_server(folder: &Path) -> Option<PathBuf> {
 
 fn number_after(said: &str, label: &str) -> Result<f64> {
     said.split_once(label)
-        .and_then(|(_, rest)| rest.split(|sign: char| !matches!(sign, '0'..='9' | '.')).next())
+        .and_then(|(_, rest)| {
+            rest.split(|sign: char| !matches!(sign, '0'..='9' | '.'))
+                .next()
+        })
         .and_then(|number| number.parse().ok())
         .with_context(|| format!("pgbench says nothing of {label:?}: {said}"))
 }

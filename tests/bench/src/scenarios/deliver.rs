@@ -55,12 +55,22 @@ pub(crate) async fn run(
         run.measure(common.warm_up()).await?;
         let duration = common.duration() * u32::from(common.rounds());
         let [delivered, answered] = run.measure(duration).await?;
-        bars(*rate, options.receivers, &delivered, flush.as_ref(), &mut scenario);
+        bars(
+            *rate,
+            options.receivers,
+            &delivered,
+            flush.as_ref(),
+            &mut scenario,
+        );
         let at = |what: &str| format!("{rate} a second: {what}");
         scenario.rows.push(Row::new(at("post to event"), delivered));
-        scenario.rows.push(Row::new(at("post to its answer"), answered));
+        scenario
+            .rows
+            .push(Row::new(at("post to its answer"), answered));
         if let Some(flush) = flush {
-            scenario.rows.push(Row::new(at("flush, just before"), flush));
+            scenario
+                .rows
+                .push(Row::new(at("flush, just before"), flush));
         }
     }
     deployment.stop().await?;

@@ -85,9 +85,15 @@ async fn reach(server: &Server, options: &FanoutOptions, scenario: &mut Scenario
             .with("kib_a_stream", (rss - idle) * 1024.0 / f64::from(count))
     };
     scenario.rows.push(Row::new("idle", memory(idle)));
-    scenario.rows.push(Row::new(format!("{count} streams"), memory(open)));
-    scenario.rows.push(Row::new("after the posts", memory(used)));
-    scenario.rows.push(Row::new("post to each stream's event", cost));
+    scenario
+        .rows
+        .push(Row::new(format!("{count} streams"), memory(open)));
+    scenario
+        .rows
+        .push(Row::new("after the posts", memory(used)));
+    scenario
+        .rows
+        .push(Row::new("post to each stream's event", cost));
     let last = last.take()?;
     scenario.rows.push(Row::new(
         "post to the last stream's event",
@@ -141,7 +147,13 @@ async fn rate(
         let mut posters = JoinSet::new();
         for connection in connections.drain(..) {
             let (window, posted) = (window.clone(), Arc::clone(&posted));
-            posters.spawn(post_until(connection, prepare(&team, options), window, posted, end));
+            posters.spawn(post_until(
+                connection,
+                prepare(&team, options),
+                window,
+                posted,
+                end,
+            ));
         }
         while let Some(connection) = posters.join_next().await {
             connections.push(connection??);
@@ -168,10 +180,17 @@ async fn rate(
         figures.value("both_us"),
         8.0,
     ));
-    let of_round = rounds.iter().map(|round| format!("{:.0}", round.value("per_s")));
+    let of_round = rounds
+        .iter()
+        .map(|round| format!("{:.0}", round.value("per_s")));
     let of_round = of_round.collect::<Vec<_>>().join(", ");
-    scenario.notes.push(format!("per round, deliveries a second: {of_round}"));
-    scenario.rows.push(Row::new(format!("deliveries to {readers} streams"), figures));
+    scenario
+        .notes
+        .push(format!("per round, deliveries a second: {of_round}"));
+    scenario.rows.push(Row::new(
+        format!("deliveries to {readers} streams"),
+        figures,
+    ));
     Ok(())
 }
 
@@ -214,7 +233,11 @@ async fn post_until(
     while Instant::now() < end {
         window.enter().await?;
         let id = post_once(&mut connection, &post).await?;
-        posted.lock().ok().context("another poster has panicked")?.push(id);
+        posted
+            .lock()
+            .ok()
+            .context("another poster has panicked")?
+            .push(id);
     }
     Ok(connection)
 }

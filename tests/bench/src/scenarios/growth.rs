@@ -175,12 +175,16 @@ fn compare(mut measured: Vec<(String, Figures)>, factor: u16, scenario: &mut Sce
     }
     // Linear growth of one operation would be quadratic growth of the whole.
     scenario.bars.push(Bar::at_most(
-        format!("the most that an operation costs, times the first size, with {factor} times as much"),
+        format!(
+            "the most that an operation costs, times the first size, with {factor} times as much"
+        ),
         most,
         f64::from(factor),
     ));
     let rows = measured.into_iter();
-    scenario.rows = rows.map(|(name, figures)| Row::new(name, figures)).collect();
+    scenario.rows = rows
+        .map(|(name, figures)| Row::new(name, figures))
+        .collect();
 }
 
 impl Size {
@@ -243,7 +247,9 @@ impl Size {
         let mut posters = Posters::with_keys(address, key, &self.load(), POSTERS).await?;
         let warm_up = self.held.unwrap_or(common.warm_up());
         posters.round(deployment, None, None, warm_up).await?;
-        posters.round(deployment, None, None, common.duration()).await
+        posters
+            .round(deployment, None, None, common.duration())
+            .await
     }
 
     async fn read(
@@ -254,6 +260,8 @@ impl Size {
     ) -> Result<Figures> {
         let mut connection = Connection::open(deployment.address(0)).await?;
         let channel = Channel::fill(deployment, &mut connection, team, self.messages).await?;
+        let sql = deployment.sql().await?;
+        sql.batch_execute("vacuum (analyze) messages").await?;
         let mut readers = Readers::open(deployment, READERS).await?;
         let mut round = async |duration| {
             let pages = readers.round(deployment, &channel, Kind::AfterId, duration);

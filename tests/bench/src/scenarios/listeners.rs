@@ -225,6 +225,8 @@ impl Heard {
 
 fn number(digits: &[u8]) -> u64 {
     digits.iter().fold(0, |number, digit| {
-        number.wrapping_mul(10).wrapping_add(u64::from(digit.wrapping_sub(b'0')))
+        number
+            .wrapping_mul(10)
+            .wrapping_add(u64::from(digit.wrapping_sub(b'0')))
     })
 }

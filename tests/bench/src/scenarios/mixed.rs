@@ -174,7 +174,11 @@ async fn round(
     for tally in &tallies {
         let latency = tally.take()?;
         let rate = latency.len() as f64 / seconds;
-        figures.push(Figures::default().with("per_s", rate).with_latency(&latency));
+        figures.push(
+            Figures::default()
+                .with("per_s", rate)
+                .with_latency(&latency),
+        );
     }
     figures
         .try_into()

@@ -59,7 +59,11 @@ pub(crate) async fn run(
         )
         .await?;
         let subjects = match &limits {
-            Some(limits) => limits.subjects(&deployment, &options.load, *connections).await?,
+            Some(limits) => {
+                limits
+                    .subjects(&deployment, &options.load, *connections)
+                    .await?
+            }
             None => Vec::new(),
         };
         let mut stand_in = match &limits {
@@ -88,7 +92,13 @@ pub(crate) async fn run(
             }
             for (limit, driver) in &subjects {
                 let figures = driver
-                    .round(&deployment, *limit, &options.load, *connections, common.duration())
+                    .round(
+                        &deployment,
+                        *limit,
+                        &options.load,
+                        *connections,
+                        common.duration(),
+                    )
                     .await?;
                 rounds.add(limit.title(), figures);
             }
@@ -249,8 +259,12 @@ impl Rounds {
         let at = |what: &str| format!("{connections} connections: {what}");
         let mut rates = Vec::new();
         for (subject, rounds) in &self.0 {
-            scenario.rows.push(Row::new(at(subject), Figures::median(rounds)));
-            let of_round = rounds.iter().map(|round| format!("{:.0}", round.value("per_s")));
+            scenario
+                .rows
+                .push(Row::new(at(subject), Figures::median(rounds)));
+            let of_round = rounds
+                .iter()
+                .map(|round| format!("{:.0}", round.value("per_s")));
             rates.push(of_round.collect::<Vec<_>>().join(", "));
         }
         let rates = format!("per round, posts a second: {}", rates.join("; "));

@@ -118,7 +118,10 @@ async fn costs(
         );
         if *kind != Kind::Status {
             scenario.bars.push(Bar::at_most(
-                format!("processor time of relay and Postgres, µs a page, {}", kind.title()),
+                format!(
+                    "processor time of relay and Postgres, µs a page, {}",
+                    kind.title()
+                ),
                 figures.value("both_us"),
                 120.0,
             ));

@@ -78,7 +78,9 @@ pub(crate) async fn run(
     let count = options.streams;
     let mut scenario = Scenario::new(
         "streams",
-        format!("{count} idle streams over {CHANNELS} channels on the first of {replicas} replicas"),
+        format!(
+            "{count} idle streams over {CHANNELS} channels on the first of {replicas} replicas"
+        ),
     );
     scenario.bars = vec![
         Bar::at_most(

@@ -85,12 +85,20 @@ pub(crate) async fn run(
     );
     for (subject, program, latency) in [
         ("post to watch's line", "the line of handoff watch", &lines),
-        ("post to notification", "the notification of handoff mcp", &pushes),
+        (
+            "post to notification",
+            "the notification of handoff mcp",
+            &pushes,
+        ),
     ] {
         let figures = Figures::default().with_latency(latency);
         let p99 = figures.value("p99_ms");
-        scenario.rows.push(Row::new(format!("post to {program}"), figures));
-        scenario.bars.push(Bar::at_most(format!("{subject}, p99 ms"), p99, 100.0));
+        scenario
+            .rows
+            .push(Row::new(format!("post to {program}"), figures));
+        scenario
+            .bars
+            .push(Bar::at_most(format!("{subject}, p99 ms"), p99, 100.0));
     }
     Ok(scenario)
 }
