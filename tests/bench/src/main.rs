@@ -102,6 +102,14 @@ fn every_scenario(quick: bool) -> Result<Vec<Measure>> {
 }
 
 async fn run_scenario(server: &Server, common: &Common, command: Measure) -> Result<Scenario> {
+    let start = std::time::Instant::now();
+    let scenario = measure_scenario(server, common, command).await?;
+    // A run takes minutes: whoever watches sees how far it is.
+    eprintln!("{}: {:.1} s", scenario.name, start.elapsed().as_secs_f64());
+    Ok(scenario)
+}
+
+async fn measure_scenario(server: &Server, common: &Common, command: Measure) -> Result<Scenario> {
     use scenarios::{deliver, fanout, growth, mcp, mixed, post, read, streams, wake};
     match command {
         Measure::Post(options) => {

@@ -76,6 +76,11 @@ impl Common {
         self.rounds.unwrap_or(if self.quick { 1 } else { 3 })
     }
 
+    /// After this long without change memory counts as settled.
+    pub(crate) fn settled(&self) -> Duration {
+        Duration::from_secs_f64(if self.quick { 0.2 } else { 2.0 })
+    }
+
     /// What goes before the first round, and is not measured.
     pub(crate) fn warm_up(&self) -> Duration {
         self.duration().min(Duration::from_secs(2))
@@ -85,7 +90,7 @@ impl Common {
 /// The scenarios.
 #[derive(Subcommand)]
 pub(crate) enum Measure {
-    /// Every scenario below, one after the other: 15 to 20 minutes; --quick: half a minute
+    /// Every scenario below, one after the other: 12 to 15 minutes; --quick: about one
     All,
     /// Posts a second, beside what the machine does without the relay
     Post(PostOptions),

@@ -7,8 +7,6 @@ use anyhow::{Context, Result, ensure};
 
 /// `/proc` counts processor time in hundredths of a second on every Linux that runs Rust.
 const TICKS_PER_SECOND: u64 = 100;
-/// After this long without change memory counts as settled.
-const SETTLED: Duration = Duration::from_secs(2);
 
 /// The processor time a process has used, its exited children included.
 pub(crate) fn processor_time(pid: u32) -> Result<Duration> {
@@ -59,12 +57,12 @@ pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
     kilobytes(&rollup, "Rss:")
 }
 
-/// The memory of a process once it has stopped changing, in bytes.
-pub(crate) async fn settled_memory(pid: u32) -> Result<u64> {
+/// The memory of a process once it has not changed for so long, in bytes.
+pub(crate) async fn settled_memory(pid: u32, settled: Duration) -> Result<u64> {
     let deadline = Instant::now() + Duration::from_secs(60);
     let mut known = resident_bytes(pid)?;
     let mut since = Instant::now();
-    while since.elapsed() < SETTLED {
+    while since.elapsed() < settled {
         ensure!(
             Instant::now() < deadline,
             "the relay's memory does not settle"

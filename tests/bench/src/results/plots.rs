@@ -6,13 +6,13 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::report::{Figures, Report, Scenario, shown};
 
-const WIDTH: u32 = 900;
+const WIDTH: u32 = 1_000;
 /// The height of a bar with the space below it.
 const BAR: u32 = 30;
 /// Room for title and axis.
 const MARGIN: u32 = 90;
 /// Room for the names of the bars.
-const NAMES: u32 = 360;
+const NAMES: u32 = 450;
 const LINES_HEIGHT: u32 = 420;
 const FONT: &str = "sans-serif";
 /// Told apart by eyes of every kind.
@@ -89,7 +89,12 @@ fn of_scenario(scenario: &Scenario) -> Vec<Plot> {
             cost(),
         )],
         "read" => vec![
-            plot("read", "Latency of a page", "ms", percentiles(scenario)),
+            plot(
+                "read",
+                "Median latency of a page",
+                "ms",
+                bars(scenario, vec!["p50_ms"]),
+            ),
             plot("read-cost", "Processor time a page", cost_unit, cost()),
         ],
         "deliver" => vec![plot(

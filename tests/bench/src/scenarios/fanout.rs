@@ -43,13 +43,18 @@ pub(crate) async fn run(
             common.duration().as_secs_f64()
         ),
     );
-    reach(server, options, &mut scenario).await?;
+    reach(server, common, options, &mut scenario).await?;
     rate(server, common, options, &mut scenario).await?;
     Ok(scenario)
 }
 
 /// Memory of the streams, and one post to all of them.
-async fn reach(server: &Server, options: &FanoutOptions, scenario: &mut Scenario) -> Result<()> {
+async fn reach(
+    server: &Server,
+    common: &Common,
+    options: &FanoutOptions,
+    scenario: &mut Scenario,
+) -> Result<()> {
     let deployment = server.deploy("fanout", 1).await?;
     let team = deployment.sign_up("fanout").await?;
     let mut connection = Connection::open(deployment.address(0)).await?;
@@ -57,11 +62,11 @@ async fn reach(server: &Server, options: &FanoutOptions, scenario: &mut Scenario
     // What the relay allocates once, its pool of connections above all, is in "idle".
     post_once(&mut connection, &post).await?;
     drop(open(&deployment, &team, OPENED_AT_ONCE as u32).await?);
-    let idle = settled_memory(deployment.pid(0)).await? as f64 / MIB;
+    let idle = settled_memory(deployment.pid(0), common.settled()).await? as f64 / MIB;
 
     let count = options.streams;
     let mut listeners = Listeners::start(open(&deployment, &team, count).await?);
-    let open = settled_memory(deployment.pid(0)).await? as f64 / MIB;
+    let open = settled_memory(deployment.pid(0), common.settled()).await? as f64 / MIB;
     let (every, last) = (Tally::default(), Tally::default());
     let mut posted = Vec::new();
     let cost = Cost::start(&deployment)?;
@@ -74,7 +79,7 @@ async fn reach(server: &Server, options: &FanoutOptions, scenario: &mut Scenario
     }
     let events = u64::from(options.posts) * u64::from(count);
     let cost = cost.figures(events, Some(&every.take()?))?;
-    let used = settled_memory(deployment.pid(0)).await? as f64 / MIB;
+    let used = settled_memory(deployment.pid(0), common.settled()).await? as f64 / MIB;
     listeners.finish(posted).await?;
     deployment.stop().await?;
 

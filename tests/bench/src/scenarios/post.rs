@@ -15,9 +15,6 @@ use crate::options::{Common, PostLoad, PostOptions};
 use crate::report::{Bar, Figures, Row, Scenario};
 use crate::scenarios::posters::{Posters, check_nothing_lost, prepare};
 
-/// How long the two programs for limits (b) and (d) are compared.
-const COMPARED: Duration = Duration::from_secs(2);
-
 pub(crate) async fn run(
     server: &Server,
     common: &Common,
@@ -61,7 +58,7 @@ pub(crate) async fn run(
         let subjects = match &limits {
             Some(limits) => {
                 limits
-                    .subjects(&deployment, &options.load, *connections)
+                    .subjects(&deployment, &options.load, *connections, common.warm_up())
                     .await?
             }
             None => Vec::new(),
@@ -140,19 +137,20 @@ impl Limits {
         deployment: &Deployment<'_>,
         load: &PostLoad,
         connections: u16,
+        compared: Duration,
     ) -> Result<Vec<(Limit, Driver<'_>)>> {
         let mut subjects = Vec::new();
         for limit in [Limit::InsertAndNotify, Limit::Insert] {
             let own = self
                 .sql
-                .round(deployment, limit, connections, COMPARED)
+                .round(deployment, limit, connections, compared)
                 .await?
                 .value("per_s");
             let driver = match &self.pgbench {
                 None => Driver::own(&self.sql, own, f64::NAN),
                 Some(pgbench) => {
                     let figures = pgbench
-                        .round(deployment, limit, connections, load.size, COMPARED)
+                        .round(deployment, limit, connections, load.size, compared)
                         .await?;
                     let theirs = figures.value("per_s");
                     if theirs >= own {

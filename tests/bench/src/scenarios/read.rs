@@ -19,7 +19,7 @@ use crate::report::{self, Bar, Figures, Row, Scenario, Tally};
 
 /// Messages a page.
 const PAGE: u32 = 50;
-/// Reads of each kind before those that are measured.
+/// Reads of each kind before those that are measured, at most.
 const WARM_UP: u32 = 200;
 
 pub(crate) async fn run(
@@ -339,7 +339,8 @@ async fn compare(
         .map(|_| report::histogram())
         .collect::<Vec<_>>();
     let mut lengths = vec![0..=0; channels.len()];
-    for read in 0..WARM_UP + options.reads {
+    let warm_up = WARM_UP.min(options.reads);
+    for read in 0..warm_up + options.reads {
         for (number, channel) in channels.iter().enumerate() {
             let request = channel.request(kind, &mut random);
             let sent = Instant::now();
@@ -362,7 +363,7 @@ async fn compare(
                 "a page of {} bytes",
                 body.len()
             );
-            if read >= WARM_UP {
+            if read >= warm_up {
                 latencies[number].record(latency.as_nanos() as u64)?;
             }
         }

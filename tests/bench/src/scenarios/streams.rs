@@ -22,6 +22,8 @@ const MIB: f64 = 1_048_576.0;
 /// How long idleness is looked at.
 #[derive(Clone, Copy)]
 struct Waits {
+    /// See [`Common::settled`].
+    settled: Duration,
     /// A backend that has become idle reports what it did this much later at most.
     statistics: Duration,
     /// How long processor time and transactions of the idle relay are counted.
@@ -29,9 +31,10 @@ struct Waits {
 }
 
 impl Waits {
-    fn new(quick: bool) -> Self {
-        let (statistics, idle) = if quick { (0, 1) } else { (11, 10) };
+    fn new(common: &Common) -> Self {
+        let (statistics, idle) = if common.quick { (0, 1) } else { (11, 10) };
         Self {
+            settled: common.settled(),
             statistics: Duration::from_secs(statistics),
             idle: Duration::from_secs(idle),
         }
@@ -44,7 +47,7 @@ pub(crate) async fn run(
     options: &StreamsOptions,
 ) -> Result<Scenario> {
     let replicas = common.replicas(1);
-    let waits = Waits::new(common.quick);
+    let waits = Waits::new(common);
     let deployment = server.deploy("streams", replicas).await?;
     let team = deployment.sign_up("streams").await?;
     warm_up(&deployment, &team).await?;
@@ -145,7 +148,7 @@ async fn open(deployment: &Deployment<'_>, team: &Team, count: usize) -> Result<
 /// What the first replica and Postgres show while nothing happens.
 async fn observe(deployment: &Deployment<'_>, sql: &Client, waits: Waits) -> Result<Figures> {
     tokio::time::sleep(waits.statistics).await;
-    let rss = settled_memory(deployment.pid(0)).await?;
+    let rss = settled_memory(deployment.pid(0), waits.settled).await?;
     let processor_before = processes::processor_time(deployment.pid(0))?;
     let transactions_before = transactions(sql).await?;
     let start = Instant::now();
