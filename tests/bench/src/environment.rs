@@ -17,7 +17,7 @@ use tempfile::{NamedTempFile, TempDir};
 use tokio_postgres::{Client, NoTls};
 
 use crate::http::{Connection, Prepared};
-use crate::options::Options;
+use crate::options::Common;
 use crate::processes;
 use crate::report::{self, About, Figures};
 
@@ -25,7 +25,7 @@ use crate::report::{self, About, Figures};
 const START_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Room for the connections of the load and of several replicas.
-const MAX_CONNECTIONS: u32 = 300;
+const MAX_CONNECTIONS: u32 = 500;
 
 /// The settings of Postgres without which a figure says little.
 const TELLING_SETTINGS: [&str; 11] = [
@@ -54,7 +54,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts a private Postgres, unless the options name one.
-    pub(crate) async fn start(options: &Options) -> Result<Self> {
+    pub(crate) async fn start(options: &Common) -> Result<Self> {
         let relay_bin = relay_bin(options)?;
         let (private, url) = match &options.database_url {
             Some(url) => (None, url.clone()),
@@ -100,11 +100,23 @@ impl Server {
             database_url,
             replicas: Vec::new(),
         };
-        for _ in 0..replicas {
-            let replica = Replica::start(&self.relay_bin, &deployment.database_url).await?;
-            deployment.replicas.push(replica);
-        }
+        deployment.add_replicas(replicas).await?;
         Ok(deployment)
+    }
+
+    /// The folder of the private Postgres' programs.
+    pub(crate) fn postgres_bin(&self) -> Option<&Path> {
+        let private = self.private.as_ref()?;
+        Some(&private.postgres.binaries().dir)
+    }
+
+    /// The cost of a flush as it is now; none where the data folder is out of reach.
+    pub(crate) fn flush_cost(&self) -> Result<Option<Figures>> {
+        // Nobody else's data folder gets a file of ours.
+        self.private
+            .as_ref()
+            .map(|private| flush_cost(&private.folder.path().join("data")))
+            .transpose()
     }
 
     /// A program that was built beside the relay.
@@ -131,27 +143,25 @@ impl Server {
                 &[&TELLING_SETTINGS.as_slice()],
             )
             .await?;
-        let data_folder: String = client.query_one("show data_directory", &[]).await?.get(0);
-        // Nobody else's data folder gets a file of ours.
-        let flush = self
-            .private
-            .as_ref()
-            .map(|_| flush_cost(Path::new(&data_folder)))
-            .transpose()?;
         let relay = Command::new(&self.relay_bin).arg("--version").output()?;
         Ok(About {
             cores: std::thread::available_parallelism()?.get(),
             processor: processes::processor_model(),
             memory_gib: processes::memory_bytes()? as f64 / f64::from(1 << 30),
             load_average: processes::load_average(),
+            kernel: nix::sys::utsname::uname()?
+                .release()
+                .to_string_lossy()
+                .into_owned(),
+            rustc: env!("HANDOFF_BENCH_RUSTC").to_owned(),
             relay_version: String::from_utf8_lossy(&relay.stdout).trim().to_owned(),
-            relay_build: build_of(&self.relay_bin),
+            relay_build: build_of(&self.relay_bin).to_owned(),
             postgres_version: version,
             postgres_settings: settings
                 .iter()
                 .map(|row| (row.get(0), row.get(1)))
                 .collect(),
-            flush,
+            flush: self.flush_cost()?,
         })
     }
 
@@ -187,7 +197,7 @@ impl Server {
 struct Private {
     // Dropped in this order: Postgres stops before its folder goes.
     postgres: PrivatePostgres,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Private {
@@ -205,7 +215,7 @@ impl Private {
         };
         Ok(Self {
             postgres: PrivatePostgres::start(&settings)?,
-            _folder: folder,
+            folder,
         })
     }
 }
@@ -234,20 +244,33 @@ impl Deployment<'_> {
         self.replicas[replica].process.id()
     }
 
+    pub(crate) fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
     pub(crate) fn replica_count(&self) -> usize {
         self.replicas.len()
+    }
+
+    /// Starts more replicas.
+    pub(crate) async fn add_replicas(&mut self, replicas: u16) -> Result<()> {
+        for _ in 0..replicas {
+            let replica = Replica::start(&self.server.relay_bin, &self.database_url).await?;
+            self.replicas.push(replica);
+        }
+        Ok(())
     }
 
     /// Opens a team; its key may do everything.
     pub(crate) async fn sign_up(&self, team_name: &str) -> Result<Team> {
         let body = json!({"team_name": team_name, "sender_name": "bench"});
-        let request = Prepared::post("/api/signup", "", &body)?;
+        let request = Prepared::post("/api/signup", "", &body);
         let mut connection = Connection::open(self.address(0)).await?;
         let answer = connection
             .send(&request)
             .await?
             .expect(StatusCode::CREATED)?;
-        let answer: Value = serde_json::from_slice(&answer)?;
+        let answer: Value = serde_json::from_slice(answer)?;
         let key = answer["api_key"]
             .as_str()
             .context("a signup without a key")?
@@ -257,6 +280,19 @@ impl Deployment<'_> {
             .context("a signup without a team")?
             .parse()?;
         Ok(Team { id, key })
+    }
+
+    /// Makes a key of a team that may write everywhere, for an agent of this name.
+    pub(crate) async fn add_key(&self, team: &Team, agent: &str) -> Result<String> {
+        let body = json!({"sender_name": agent, "permissions": {"*": "write"}});
+        let request = Prepared::post("/api/keys", &team.key, &body);
+        let mut connection = Connection::open(self.address(0)).await?;
+        let made = connection
+            .send(&request)
+            .await?
+            .expect(StatusCode::CREATED)?;
+        let made: Value = serde_json::from_slice(made)?;
+        Ok(made["api_key"].as_str().context("no key")?.to_owned())
     }
 
     /// The processor time of all replicas.
@@ -308,6 +344,10 @@ impl Replica {
             .env("RATE_LIMIT_MAX", "100000000")
             .env("HANDOFF_SIGNUPS_PER_HOUR", "1000000")
             .env("HANDOFF_STREAMS_PER_KEY", "1000000")
+            .env("HANDOFF_KEYS_PER_TEAM", "1000000")
+            .env("HANDOFF_CHANNELS_PER_TEAM", "1000000")
+            // What is measured has everything switched on.
+            .env("HANDOFF_METRICS_PORT", "0")
             .stdin(Stdio::null())
             .stdout(output.reopen()?)
             .stderr(log.reopen()?)
@@ -425,7 +465,7 @@ fn tempfile_in(folder: &Path) -> Result<File> {
 }
 
 /// The relay to measure: the one asked for, else the one that was built with this program.
-fn relay_bin(options: &Options) -> Result<PathBuf> {
+fn relay_bin(options: &Common) -> Result<PathBuf> {
     let path = match &options.relay_bin {
         Some(path) => path.clone(),
         None => std::env::current_exe()?.with_file_name("handoff-relay"),

@@ -1,9 +1,9 @@
 //! What `/proc` says of the machine and of its processes: processor time and memory.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// `/proc` counts processor time in hundredths of a second on every Linux that runs Rust.
 const TICKS_PER_SECOND: u64 = 100;
@@ -55,6 +55,26 @@ pub(crate) fn children(pid: u32) -> Result<Vec<u32>> {
 pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     kilobytes(&rollup, "Rss:")
+}
+
+/// The memory of a process once it has not changed for so long, in bytes.
+pub(crate) async fn settled_memory(pid: u32, settled: Duration) -> Result<u64> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut known = resident_bytes(pid)?;
+    let mut since = Instant::now();
+    while since.elapsed() < settled {
+        ensure!(
+            Instant::now() < deadline,
+            "the relay's memory does not settle"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = resident_bytes(pid)?;
+        // A page here and there is no change.
+        if now.abs_diff(known) > 128 * 1024 {
+            (known, since) = (now, Instant::now());
+        }
+    }
+    Ok(known)
 }
 
 /// The memory of this machine, in bytes.

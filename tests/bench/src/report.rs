@@ -2,29 +2,37 @@
 //!
 //! Measures nothing itself.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
-use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
+use serde::de::{MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Everything a run has to say.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) about: About,
     pub(crate) scenarios: Vec<Scenario>,
 }
 
 /// Where, on what and with which settings the figures were had.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct About {
     pub(crate) cores: usize,
     pub(crate) processor: String,
     pub(crate) memory_gib: f64,
     /// Others that ran at the start of the run: figures from a busy machine say so.
     pub(crate) load_average: f64,
+    pub(crate) kernel: String,
+    /// What this program was built with, and the relay beside it.
+    pub(crate) rustc: String,
     pub(crate) relay_version: String,
-    pub(crate) relay_build: &'static str,
+    pub(crate) relay_build: String,
     pub(crate) postgres_version: String,
     pub(crate) postgres_settings: Vec<(String, String)>,
     /// The cost of one flush of 8 KiB on the disk of the data folder; none where it is elsewhere.
@@ -32,9 +40,9 @@ pub(crate) struct About {
 }
 
 /// One scenario's findings.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Scenario {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// What was done, in a sentence.
     pub(crate) what: String,
     pub(crate) rows: Vec<Row>,
@@ -42,8 +50,20 @@ pub(crate) struct Scenario {
     pub(crate) notes: Vec<String>,
 }
 
+impl Scenario {
+    pub(crate) fn new(name: &str, what: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            what,
+            rows: Vec::new(),
+            bars: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+}
+
 /// What was measured of one subject.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Row {
     pub(crate) subject: String,
     pub(crate) figures: Figures,
@@ -60,19 +80,31 @@ impl Row {
 
 /// Named numbers in the order of the table's columns; the unit is the end of the name.
 #[derive(Clone, Default)]
-pub(crate) struct Figures(Vec<(&'static str, f64)>);
+pub(crate) struct Figures(Vec<(Cow<'static, str>, f64)>);
 
 impl Figures {
     pub(crate) fn with(mut self, name: &'static str, value: f64) -> Self {
-        self.0.push((name, value));
+        self.0.push((name.into(), value));
         self
     }
 
-    /// Adds median, 99th percentile and maximum of a histogram of nanoseconds, in milliseconds.
+    /// Puts another value in the place of one that is there.
+    pub(crate) fn set(mut self, name: &str, value: f64) -> Self {
+        for (known, old) in &mut self.0 {
+            if *known == name {
+                *old = value;
+            }
+        }
+        self
+    }
+
+    /// Adds percentiles and the maximum of a histogram of nanoseconds, in milliseconds.
     pub(crate) fn with_latency(self, latency: &Histogram<u64>) -> Self {
-        let ms = |nanoseconds: u64| nanoseconds as f64 / 1e6;
+        let ms = milliseconds;
         self.with("p50_ms", ms(latency.value_at_quantile(0.5)))
+            .with("p90_ms", ms(latency.value_at_quantile(0.9)))
             .with("p99_ms", ms(latency.value_at_quantile(0.99)))
+            .with("p99.9_ms", ms(latency.value_at_quantile(0.999)))
             .with("max_ms", ms(latency.max()))
     }
 
@@ -83,17 +115,31 @@ impl Figures {
             .map(|(_, value)| *value)
     }
 
+    /// A figure that is compared: one that is missing fails every comparison.
+    pub(crate) fn value(&self, name: &str) -> f64 {
+        self.get(name).unwrap_or(f64::NAN)
+    }
+
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.0.iter().map(|(name, _)| name.as_ref()).collect()
+    }
+
+    /// Names and values, in the order of the table.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.0.iter().map(|(name, value)| (name.as_ref(), *value))
+    }
+
     /// The median of each figure over several rounds of the same measurement.
     pub(crate) fn median(rounds: &[Self]) -> Self {
         let Some(first) = rounds.first() else {
             return Self::default();
         };
-        let median_of = |name: &'static str| {
+        let median_of = |name: &Cow<'static, str>| {
             let values = rounds
                 .iter()
                 .filter_map(|round| round.get(name))
                 .collect::<Vec<_>>();
-            (name, median(values))
+            (name.clone(), median(values))
         };
         Self(first.0.iter().map(|(name, _)| median_of(name)).collect())
     }
@@ -109,6 +155,34 @@ impl Serialize for Figures {
     }
 }
 
+impl<'de> Deserialize<'de> for Figures {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Figures;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("named numbers")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Figures, A::Error> {
+                let mut figures = Vec::new();
+                // As in `nan_if_null`.
+                while let Some((name, value)) = map.next_entry::<String, Option<f64>>()? {
+                    figures.push((name.into(), value.unwrap_or(f64::NAN)));
+                }
+                Ok(Figures(figures))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+/// JSON has no NaN: a figure that could not be had is null.
+fn nan_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
 /// The median; of an even number the mean of the two in the middle.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
@@ -119,6 +193,34 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
+/// A time as the tables show it.
+pub(crate) fn milliseconds(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1e6
+}
+
+/// Latencies that many tasks record.
+#[derive(Clone)]
+pub(crate) struct Tally(Arc<Mutex<Histogram<u64>>>);
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(histogram())))
+    }
+}
+
+impl Tally {
+    pub(crate) fn record(&self, latency: Duration) -> Result<()> {
+        let mut tally = self.0.lock().ok().context("another task has panicked")?;
+        Ok(tally.record(latency.as_nanos() as u64)?)
+    }
+
+    /// What was recorded so far.
+    pub(crate) fn take(&self) -> Result<Histogram<u64>> {
+        let tally = self.0.lock().ok().context("a task has panicked")?;
+        Ok(tally.clone())
+    }
+}
+
 /// A histogram of nanoseconds up to a minute, to three digits.
 pub(crate) fn histogram() -> Histogram<u64> {
     #[expect(clippy::expect_used, reason = "the bounds are constants")]
@@ -126,17 +228,19 @@ pub(crate) fn histogram() -> Histogram<u64> {
 }
 
 /// What a figure has to reach, or to stay under.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Bar {
     pub(crate) what: String,
+    #[serde(deserialize_with = "nan_if_null")]
     pub(crate) figure: f64,
     pub(crate) relation: Relation,
+    #[serde(deserialize_with = "nan_if_null")]
     pub(crate) limit: f64,
     pub(crate) met: bool,
 }
 
 /// On which side of its limit a figure has to be.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Relation {
     AtLeast,
@@ -180,6 +284,16 @@ impl Bar {
     }
 }
 
+impl Display for Relation {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::AtLeast => "at least",
+            Self::AtMost => "at most",
+            Self::Exactly => "exactly",
+        })
+    }
+}
+
 impl Report {
     pub(crate) fn all_bars_met(&self) -> bool {
         self.scenarios
@@ -205,6 +319,11 @@ impl Display for About {
             out,
             "Machine   {} × {}, {:.1} GiB, load {:.2} at the start",
             self.cores, self.processor, self.memory_gib, self.load_average
+        )?;
+        writeln!(
+            out,
+            "          Linux {}, built with {}",
+            self.kernel, self.rustc
         )?;
         writeln!(
             out,
@@ -236,24 +355,19 @@ impl Display for Scenario {
             .map(|row| row.subject.chars().count())
             .max()
             .unwrap_or(0);
-        let mut columns: Option<Vec<&str>> = None;
+        let mut columns = Vec::new();
         for row in &self.rows {
-            let names = row
-                .figures
-                .0
-                .iter()
-                .map(|(name, _)| *name)
-                .collect::<Vec<_>>();
-            if columns.as_ref() != Some(&names) {
+            let names = row.figures.names();
+            if columns != names {
                 let heads = names
                     .iter()
                     .map(|name| format!("  {name:>12}"))
                     .collect::<String>();
                 writeln!(out, "  {:width$}{heads}", "")?;
-                columns = Some(names);
+                columns = names;
             }
-            let values = row.figures.0.iter().map(|(name, value)| {
-                format!("  {:>width$}", shown(*value), width = name.len().max(12))
+            let values = row.figures.iter().map(|(name, value)| {
+                format!("  {:>width$}", shown(value), width = name.len().max(12))
             });
             writeln!(
                 out,
@@ -263,11 +377,7 @@ impl Display for Scenario {
             )?;
         }
         for bar in &self.bars {
-            let relation = match bar.relation {
-                Relation::AtLeast => "at least",
-                Relation::AtMost => "at most",
-                Relation::Exactly => "exactly",
-            };
+            let relation = bar.relation;
             let verdict = if bar.met { "met" } else { "MISSED" };
             let (figure, limit) = (shown(bar.figure), shown(bar.limit));
             writeln!(
@@ -284,17 +394,45 @@ impl Display for Scenario {
 }
 
 impl Figures {
-    fn in_one_line(&self) -> String {
+    pub(crate) fn in_one_line(&self) -> String {
         let figures = self
-            .0
             .iter()
-            .map(|(name, value)| format!("{name} {}", shown(*value)));
+            .map(|(name, value)| format!("{name} {}", shown(value)));
         figures.collect::<Vec<_>>().join(", ")
     }
 }
 
+/// A report for tests: a scenario of each name, with one row of one figure.
+#[cfg(test)]
+pub(crate) fn sample(scenarios: &[(&str, f64)]) -> Report {
+    let scenario = |(name, value): &(&str, f64)| {
+        let mut scenario = Scenario::new(name, "what was done".to_owned());
+        let subject = format!("the subject of {name}");
+        let figures = Figures::default().with("per_s", *value);
+        scenario.rows.push(Row::new(subject, figures));
+        scenario.bars.push(Bar::at_least("a bar", *value, 1.0));
+        scenario
+    };
+    Report {
+        about: About {
+            cores: 2,
+            processor: "a processor".to_owned(),
+            memory_gib: 4.0,
+            load_average: 0.5,
+            kernel: "6.0".to_owned(),
+            rustc: "rustc 1".to_owned(),
+            relay_version: "handoff-relay 1".to_owned(),
+            relay_build: "release".to_owned(),
+            postgres_version: "PostgreSQL 15".to_owned(),
+            postgres_settings: vec![("fsync".to_owned(), "on".to_owned())],
+            flush: None,
+        },
+        scenarios: scenarios.iter().map(scenario).collect(),
+    }
+}
+
 /// Three digits that count, and no more.
-fn shown(value: f64) -> String {
+pub(crate) fn shown(value: f64) -> String {
     match value.abs() {
         large if large >= 100.0 => format!("{value:.0}"),
         medium if medium >= 10.0 => format!("{value:.1}"),
@@ -317,6 +455,14 @@ mod tests {
         assert_eq!(median.get("per_s"), Some(20.0));
         assert_eq!(median.get("us"), Some(2.0));
         assert_eq!(Figures::median(&rounds[..2]).get("per_s"), Some(20.0));
+    }
+
+    #[test]
+    fn a_report_is_read_as_it_was_saved() {
+        let report = super::sample(&[("post", 2.5), ("read", f64::NAN)]);
+        let saved = serde_json::to_string(&report).unwrap();
+        let read: super::Report = serde_json::from_str(&saved).unwrap();
+        assert_eq!(report.to_string(), read.to_string());
     }
 
     #[test]

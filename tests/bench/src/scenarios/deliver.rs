@@ -3,217 +3,231 @@
 //! An open loop: posts are due at fixed times, whether or not those before have been answered, and
 //! latency counts from when a post was due. So a stall is seen by all the posts that it delays.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use hdrhistogram::Histogram;
 use hyper::StatusCode;
 use serde_json::json;
-use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::timeout_at;
 
-use crate::environment::Server;
+use crate::cost::Cost;
+use crate::environment::{Deployment, Server, Team};
 use crate::http::{Connection, EventStream, Prepared};
-use crate::options::Options;
-use crate::report::{self, Bar, Figures, Row, Scenario};
+use crate::options::{Common, DeliverOptions};
+use crate::pace::{Due, Pacer, Schedule};
+use crate::report::{Bar, Figures, Row, Scenario, Tally};
+use crate::scenarios::listeners::open_streams;
 
 /// Connections that post; more than are ever busy at once unless the relay stalls.
 const POSTERS: usize = 32;
-/// Posts sent before those that are measured.
-const WARM_UP_SECONDS: u32 = 2;
 /// How long the last events may take.
 const STRAGGLERS: Duration = Duration::from_secs(10);
 /// Stands before a post's number in its content.
 const MARK: &str = "post-number-";
 const DIGITS: usize = 10;
 
-pub(crate) async fn run(server: &Server, options: &Options) -> Result<Scenario> {
-    let replicas = options.replicas(2);
+pub(crate) async fn run(
+    server: &Server,
+    common: &Common,
+    options: &DeliverOptions,
+) -> Result<Scenario> {
+    let replicas = common.replicas(2);
+    let mut scenario = Scenario::new(
+        "deliver",
+        format!(
+            "posts of {} bytes to the first of {replicas} replicas at a rate, {} streams on the \
+             last, open loop, from the time a post was due",
+            options.size, options.receivers,
+        ),
+    );
     let deployment = server.deploy("deliver", replicas).await?;
     let team = deployment.sign_up("deliver").await?;
-    // The replica farthest from the one that gets the posts; with one replica, that one.
-    let receiving = deployment.replica_count() - 1;
-
-    let stream = Prepared::get("/api/channels/deliver/stream", &team.key)?;
-    let mut streams = Vec::new();
-    for _ in 0..options.receivers {
-        let connection = Connection::open(deployment.address(receiving)).await?;
-        streams.push(connection.stream(&stream).await?);
-    }
-    let mut connections = Vec::new();
-    for _ in 0..POSTERS {
-        connections.push(Connection::open(deployment.address(0)).await?);
-    }
-
-    let warm_up = options.rate * WARM_UP_SECONDS;
-    let measured = (f64::from(options.rate) * options.duration.as_secs_f64()).ceil() as u32
-        * u32::from(options.rounds);
-    let total = warm_up + measured;
-    // Far enough ahead that the pacer is up by then.
-    let schedule = Schedule {
-        start: Instant::now() + Duration::from_millis(200),
-        rate: options.rate,
-    };
-
-    let mut receivers = JoinSet::new();
-    for stream in streams {
-        receivers.spawn(receive(stream, schedule, warm_up, total));
-    }
-    let (due, numbers) = mpsc::unbounded_channel();
-    let pacer = std::thread::spawn(move || pace(schedule, total, &due));
-    let numbers = Arc::new(Mutex::new(numbers));
-    let filler = "x".repeat(usize::from(options.size).saturating_sub(MARK.len() + DIGITS));
-    let post = Prepared::post("/api/channels/deliver/messages", &team.key, &json!({}))?;
-    let mut posters = JoinSet::new();
-    for connection in connections {
-        let numbers = Arc::clone(&numbers);
-        posters.spawn(answer(
-            connection,
-            post.clone(),
-            filler.clone(),
-            numbers,
-            schedule,
-            warm_up,
-        ));
-    }
-
-    let mut answered = report::histogram();
-    while let Some(latency) = posters.join_next().await {
-        answered.add(latency??)?;
-    }
-    pacer.join().ok().context("the pacer has panicked")?;
-    let mut delivered = report::histogram();
-    while let Some(latency) = receivers.join_next().await {
-        delivered.add(latency??)?;
+    for rate in &options.rate {
+        let flush = server.flush_cost()?;
+        let run = Run {
+            deployment: &deployment,
+            team: &team,
+            rate: *rate,
+            receivers: options.receivers,
+            size: options.size,
+        };
+        run.measure(common.warm_up()).await?;
+        let duration = common.duration() * u32::from(common.rounds());
+        let [delivered, answered] = run.measure(duration).await?;
+        bars(
+            *rate,
+            options.receivers,
+            &delivered,
+            flush.as_ref(),
+            &mut scenario,
+        );
+        let at = |what: &str| format!("{rate} a second: {what}");
+        scenario.rows.push(Row::new(at("post to event"), delivered));
+        scenario
+            .rows
+            .push(Row::new(at("post to its answer"), answered));
+        if let Some(flush) = flush {
+            scenario
+                .rows
+                .push(Row::new(at("flush, just before"), flush));
+        }
     }
     deployment.stop().await?;
-
-    let expected = u64::from(measured) * u64::from(options.receivers);
-    ensure!(
-        delivered.len() == expected,
-        "{} of {expected} events arrived",
-        delivered.len()
-    );
-    let figures = |latency: &Histogram<u64>| {
-        Figures::default()
-            .with("count", latency.len() as f64)
-            .with_latency(latency)
-    };
-    let median_ms = delivered.value_at_quantile(0.5) as f64 / 1e6;
-    Ok(Scenario {
-        name: "deliver",
-        what: format!(
-            "{} posts a second of {} bytes to replica 1, {} streams on replica {}, open loop, \
-             from the time a post was due",
-            options.rate,
-            options.size,
-            options.receivers,
-            receiving + 1
-        ),
-        rows: vec![
-            Row::new("post to event", figures(&delivered)),
-            Row::new("post to its answer", figures(&answered)),
-        ],
-        bars: vec![Bar::at_most("post to event, median ms", median_ms, 10.0)],
-        notes: Vec::new(),
-    })
+    Ok(scenario)
 }
 
-/// When each post is due.
-#[derive(Clone, Copy)]
-struct Schedule {
-    start: Instant,
+fn bars(
     rate: u32,
-}
-
-impl Schedule {
-    fn due(self, number: u32) -> Instant {
-        self.start + Duration::from_secs_f64(f64::from(number) / f64::from(self.rate))
+    receivers: u32,
+    delivered: &Figures,
+    flush: Option<&Figures>,
+    scenario: &mut Scenario,
+) {
+    let at = |what: &str| format!("{rate} a second to {receivers} streams: post to event, {what}");
+    match rate {
+        200 => {
+            let (p50, p99) = (delivered.value("p50_ms"), delivered.value("p99_ms"));
+            scenario.bars.push(Bar::at_most(at("median ms"), p50, 2.0));
+            if let Some(flush) = flush {
+                let limit = 5.0 + 10.0 * flush.value("p50_ms");
+                let what = at("p99 ms, 5 + 10 flushes");
+                scenario.bars.push(Bar::at_most(what, p99, limit));
+            }
+        }
+        1_000 => {
+            let p99 = delivered.value("p99_ms");
+            scenario.bars.push(Bar::at_most(at("p99 ms"), p99, 20.0));
+        }
+        _ => {}
     }
 }
 
-/// Hands out the numbers of posts when they are due. On a thread of its own: the runtime's timers
-/// are a millisecond coarse, which would be counted as the relay's.
-fn pace(schedule: Schedule, total: u32, due: &mpsc::UnboundedSender<u32>) {
-    for number in 0..total {
-        std::thread::sleep(
-            schedule
-                .due(number)
-                .saturating_duration_since(Instant::now()),
-        );
-        if due.send(number).is_err() {
-            return;
+/// Posts at one rate.
+struct Run<'run> {
+    deployment: &'run Deployment<'run>,
+    team: &'run Team,
+    rate: u32,
+    receivers: u32,
+    size: u16,
+}
+
+impl Run<'_> {
+    /// The figures of the events, and of the answers.
+    async fn measure(&self, duration: Duration) -> Result<[Figures; 2]> {
+        // The replica farthest from the one that gets the posts; with one replica, that one.
+        let receiving = self.deployment.address(self.deployment.replica_count() - 1);
+        let streams = open_streams(
+            |_| receiving,
+            |_| "/api/channels/deliver/stream".to_owned(),
+            &self.team.key,
+            self.receivers as usize,
+        )
+        .await?;
+        let mut connections = Vec::new();
+        for _ in 0..POSTERS {
+            connections.push(Connection::open(self.deployment.address(0)).await?);
         }
+        let (delivered, answered) = (Tally::default(), Tally::default());
+        let schedule = Schedule::new(self.rate);
+        let total = schedule.count(duration);
+        let cost = Cost::start(self.deployment)?;
+        let pacer = Pacer::start(schedule, total);
+        let mut receivers = JoinSet::new();
+        for stream in streams {
+            let all = receive(stream, schedule, total, delivered.clone());
+            receivers.spawn(timeout_at((schedule.due(total) + STRAGGLERS).into(), all));
+        }
+        let filler = "x".repeat(usize::from(self.size).saturating_sub(MARK.len() + DIGITS));
+        let path = "/api/channels/deliver/messages";
+        let mut posters = JoinSet::new();
+        for connection in connections {
+            posters.spawn(post(
+                connection,
+                Prepared::post(path, &self.team.key, &json!({})),
+                filler.clone(),
+                pacer.numbers(),
+                schedule,
+                answered.clone(),
+            ));
+        }
+        while let Some(done) = posters.join_next().await {
+            done??;
+        }
+        pacer.finish()?;
+        while let Some(done) = receivers.join_next().await {
+            done?.context("a stream has not got all events")??;
+        }
+        let (delivered, answered) = (delivered.take()?, answered.take()?);
+        let expected = u64::from(total) * u64::from(self.receivers);
+        ensure!(
+            delivered.len() == expected && answered.len() == u64::from(total),
+            "{} of {expected} events arrived",
+            delivered.len()
+        );
+        let answers = Figures::default()
+            .with("per_s", f64::from(self.rate))
+            .with_latency(&answered);
+        Ok([cost.figures(expected, Some(&delivered))?, answers])
     }
 }
 
 /// Posts what is due, until nothing is any more.
-async fn answer(
+async fn post(
     mut connection: Connection,
     post: Prepared,
     filler: String,
-    numbers: Arc<Mutex<mpsc::UnboundedReceiver<u32>>>,
+    due: Due,
     schedule: Schedule,
-    warm_up: u32,
-) -> Result<Histogram<u64>> {
-    let mut latency = report::histogram();
-    loop {
-        let number = numbers.lock().await.recv().await;
-        let Some(number) = number else {
-            return Ok(latency);
-        };
+    answered: Tally,
+) -> Result<()> {
+    while let Some(number) = due.next().await {
         let body = format!(r#"{{"content":"{MARK}{number:0DIGITS$}{filler}"}}"#);
-        let answer = connection.send(&post.with_body(body.into())).await?;
+        let answer = connection.send_with_body(&post, body.as_bytes()).await?;
         answer.expect(StatusCode::CREATED)?;
-        if number >= warm_up {
-            latency.record(schedule.due(number).elapsed().as_nanos() as u64)?;
-        }
+        answered.record(schedule.due(number).elapsed())?;
     }
+    Ok(())
 }
 
 /// Takes events until all have come, each once.
 async fn receive(
     mut stream: EventStream,
     schedule: Schedule,
-    warm_up: u32,
     total: u32,
-) -> Result<Histogram<u64>> {
-    let mut latency = report::histogram();
+    delivered: Tally,
+) -> Result<()> {
     let mut seen = vec![false; total as usize];
     let mut missing = total;
-    let deadline = schedule.due(total) + STRAGGLERS;
     while missing > 0 {
-        let mut arrivals = Vec::new();
-        tokio::time::timeout_at(
-            deadline.into(),
-            stream.read(|data| arrivals.push(number_in(data))),
-        )
-        .await
-        .with_context(|| format!("{missing} events have not come"))??;
-        for number in arrivals {
-            let number = number.context("an event that nobody posted")?;
-            let first = seen
-                .get_mut(number as usize)
-                .context("an event that nobody posted")?;
-            ensure!(
-                !std::mem::replace(first, true),
-                "the event of post {number} came twice"
-            );
-            missing -= 1;
-            if number >= warm_up {
-                latency.record(schedule.due(number).elapsed().as_nanos() as u64)?;
+        let mut outcome = Ok(());
+        let arrive = |line: &[u8]| {
+            if line.starts_with(b"data: ") && outcome.is_ok() {
+                outcome = arrived(line, schedule, &mut seen, &delivered);
+                missing = missing.saturating_sub(1);
             }
-        }
+        };
+        stream.read(arrive).await?;
+        outcome?;
     }
-    Ok(latency)
+    Ok(())
+}
+
+fn arrived(data: &[u8], schedule: Schedule, seen: &mut [bool], delivered: &Tally) -> Result<()> {
+    let number = number_in(data).context("an event that nobody posted")?;
+    let first = seen
+        .get_mut(number as usize)
+        .context("an event that nobody posted")?;
+    ensure!(
+        !std::mem::replace(first, true),
+        "the event of post {number} came twice"
+    );
+    delivered.record(Instant::now() - schedule.due(number))
 }
 
 /// The number that a post carries in its content.
 fn number_in(data: &[u8]) -> Option<u32> {
-    let mark = data
-        .windows(MARK.len())
-        .position(|window| window == MARK.as_bytes())?;
+    let mark = memchr::memmem::find(data, MARK.as_bytes())?;
     let digits = data.get(mark + MARK.len()..mark + MARK.len() + DIGITS)?;
     std::str::from_utf8(digits).ok()?.parse().ok()
 }

@@ -1,402 +1,300 @@
-//! How many posts a second the relay commits, beside what the same Postgres does with the same
-//! rows, one transaction each.
+//! How many posts a second the relay commits, beside what the machine does without it.
 //!
 //! The subjects take turns, round by round, so that a slower minute of the machine meets all of
 //! them. Each round starts after a checkpoint, so that none pays for what another has written.
 
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use futures_util::future::try_join_all;
-use hdrhistogram::Histogram;
-use hyper::StatusCode;
-use serde_json::json;
-use tokio_postgres::Client;
+use anyhow::Result;
 
 use crate::environment::{Deployment, Server};
-use crate::http::{Connection, Prepared};
-use crate::options::Options;
-use crate::report::{self, Bar, Figures, Row, Scenario};
+use crate::limits::http;
+use crate::limits::pgbench::Pgbench;
+use crate::limits::sql::{Limit, SqlLimits};
+use crate::options::{Common, PostLoad, PostOptions};
+use crate::report::{Bar, Figures, Row, Scenario};
+use crate::scenarios::posters::{Posters, check_nothing_lost, prepare};
 
-/// What warms up caches and connections, and is not measured.
-const WARM_UP: Duration = Duration::from_secs(2);
-/// Rows a statement where Postgres takes them in the batches that suit it best.
-const IDEAL_BATCH: usize = 1_000;
-/// Connections that insert ideal batches: as many as the relay has lanes.
-const IDEAL_CONNECTIONS: u16 = 2;
-
-pub(crate) async fn run(server: &Server, options: &Options) -> Result<Scenario> {
-    let deployment = server.deploy("post", options.replicas(1)).await?;
-    let mut relay = RelaySubject::new(&deployment, options).await?;
-    let sql = SqlSubjects::new(&deployment, options).await?;
-
-    relay.round(&deployment, WARM_UP).await?;
-    let mut rounds = [const { Vec::new() }; 4];
-    for _ in 0..options.rounds {
-        rounds[0].push(relay.round(&deployment, options.duration).await?);
-        rounds[1].push(
-            sql.round(&deployment, Limit::InsertAndNotify, options.duration)
-                .await?,
-        );
-        rounds[2].push(
-            sql.round(&deployment, Limit::Insert, options.duration)
-                .await?,
-        );
-        rounds[3].push(
-            sql.round(&deployment, Limit::IdealBatches, options.duration)
-                .await?,
-        );
-    }
-    relay.check_nothing_lost(&deployment).await?;
-    deployment.stop().await?;
-
-    let medians = rounds.each_ref().map(|rounds| Figures::median(rounds));
-    let rate = |figures: &Figures| figures.get("per_s").unwrap_or(f64::NAN);
-    let ratio = |limit: &Figures| rate(&medians[0]) / rate(limit);
-    let bars = vec![Bar::at_least(
-        "relay / one transaction with NOTIFY a message",
-        ratio(&medians[1]),
-        4.0,
-    )];
-    let notes = vec![
+pub(crate) async fn run(
+    server: &Server,
+    common: &Common,
+    options: &PostOptions,
+) -> Result<Scenario> {
+    let deployment = server.deploy("post", common.replicas(1)).await?;
+    let mut scenario = Scenario::new(
+        "post",
         format!(
-            "relay / one transaction a message: {:.2}",
-            ratio(&medians[2])
+            "{} channels of {} teams, {} bytes, {} % with an Idempotency-Key, {}; medians of {} \
+             rounds of {} s",
+            options.load.channels,
+            options.load.teams,
+            options.load.size,
+            options.load.idempotency,
+            match options.rate {
+                Some(rate) => format!("open loop, {rate} a second, from the time a post was due"),
+                None => "closed loop".to_owned(),
+            },
+            common.rounds(),
+            common.duration().as_secs_f64()
         ),
-        format!("relay / ideal batches: {:.2}", ratio(&medians[3])),
-        "per round, posts a second: ".to_owned()
-            + &rounds.each_ref().map(|rounds| per_round(rounds)).join("; "),
-    ];
-    let subjects = [
-        "relay",
-        "(d) INSERT and pg_notify in one statement, a transaction each",
-        "(b) INSERT, a transaction each",
-        "(c) INSERT of 1,000 rows a statement, 2 connections",
-    ];
-    let rows = subjects
-        .into_iter()
-        .zip(medians)
-        .map(|(subject, figures)| Row::new(subject, figures));
-    Ok(Scenario {
-        name: "post",
-        what: format!(
-            "{} connections over {} channels of {} teams, closed loop, {} bytes, {} % with an \
-             Idempotency-Key; medians of {} rounds of {} s",
-            options.connections,
-            options.channels,
-            options.teams,
-            options.size,
-            options.idempotency,
-            options.rounds,
-            options.duration.as_secs_f64()
-        ),
-        rows: rows.collect(),
-        bars,
-        notes,
-    })
-}
-
-fn per_round(rounds: &[Figures]) -> String {
-    let rates = rounds.iter().filter_map(|round| round.get("per_s"));
-    rates
-        .map(|rate| format!("{rate:.0}"))
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-/// The relay with its open connections.
-struct RelaySubject {
-    posters: Vec<Poster>,
-    /// Posts answered 201 since the start.
-    accepted: u64,
-}
-
-/// One connection that posts to one channel.
-struct Poster {
-    connection: Connection,
-    post: Prepared,
-    idempotency_percent: u64,
-    name: usize,
-    posts: u64,
-}
-
-impl RelaySubject {
-    async fn new(deployment: &Deployment<'_>, options: &Options) -> Result<Self> {
-        let mut teams = Vec::new();
-        for team in 0..options.teams {
-            teams.push(deployment.sign_up(&format!("team {team}")).await?);
-        }
-        let mut posters = Vec::new();
-        for name in 0..usize::from(options.connections) {
-            let channel = name % usize::from(options.channels);
-            let key = &teams[channel % teams.len()].key;
-            let content = "x".repeat(usize::from(options.size));
-            posters.push(Poster {
-                connection: Connection::open(deployment.address(name)).await?,
-                post: Prepared::post(
-                    &format!("/api/channels/bench-{channel}/messages"),
-                    key,
-                    &json!({"content": content}),
-                )?,
-                idempotency_percent: u64::from(options.idempotency),
-                name,
-                posts: 0,
-            });
-        }
-        Ok(Self {
-            posters,
-            accepted: 0,
-        })
-    }
-
-    async fn round(&mut self, deployment: &Deployment<'_>, duration: Duration) -> Result<Figures> {
-        deployment.sql().await?.batch_execute("checkpoint").await?;
-        let cost = Cost::start(deployment)?;
-        let start = Instant::now();
-        let tally = Arc::new(Mutex::new(report::histogram()));
-        let tasks = self
-            .posters
-            .drain(..)
-            .map(|poster| tokio::spawn(poster.post_until(start + duration, Arc::clone(&tally))));
-        for poster in try_join_all(tasks).await? {
-            self.posters.push(poster?);
-        }
-        let tally = take(&tally)?;
-        self.accepted += tally.len();
-        cost.figures(deployment, start, &tally, tally.len())
-    }
-
-    /// A figure counts only if what was answered 201 is in the table, once.
-    async fn check_nothing_lost(&self, deployment: &Deployment<'_>) -> Result<()> {
-        let stored: i64 = deployment
-            .sql()
-            .await?
-            .query_one("select count(*) from messages", &[])
-            .await?
-            .get(0);
-        ensure!(
-            stored.cast_unsigned() == self.accepted,
-            "{} posts were answered 201, {stored} messages are stored",
-            self.accepted
-        );
-        Ok(())
-    }
-}
-
-impl Poster {
-    async fn post_until(mut self, end: Instant, tally: Arc<Mutex<Histogram<u64>>>) -> Result<Self> {
-        let mut sent = Instant::now();
-        while sent < end {
-            self.posts += 1;
-            let answer = if self.posts % 100 < self.idempotency_percent {
-                let key = format!("{}-{}", self.name, self.posts);
-                let post = self.post.with_header("idempotency-key", &key)?;
-                self.connection.send(&post).await?
-            } else {
-                self.connection.send(&self.post).await?
-            };
-            let body = answer.expect(StatusCode::CREATED)?;
-            ensure!(
-                body.starts_with(b"{\"id\":\"") || contains_id(&body),
-                "a 201 without an ID"
-            );
-            let answered = Instant::now();
-            record(&tally, answered - sent)?;
-            sent = answered;
-        }
-        Ok(self)
-    }
-}
-
-/// Whether an ID is anywhere in the answer; it need not come first.
-fn contains_id(body: &[u8]) -> bool {
-    body.windows(6).any(|window| window == b"\"id\":\"")
-}
-
-/// What Postgres does without the relay, on a table of the same shape.
-struct SqlSubjects {
-    connections: u16,
-    /// Where each connection's rows go, and what stands in them.
-    rows: Vec<SqlRow>,
-}
-
-#[derive(Clone)]
-struct SqlRow {
-    team_id: i64,
-    channel_id: i64,
-    content: String,
-}
-
-/// The forms in which Postgres gets the rows.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Limit {
-    InsertAndNotify,
-    Insert,
-    IdealBatches,
-}
-
-impl Limit {
-    /// One statement, which is its own transaction: of the forms tried the fastest, since it
-    /// takes one round trip and no `begin`. Nobody listens, which is in its favour too.
-    fn statement(self) -> &'static str {
-        match self {
-            Self::InsertAndNotify => {
-                "with posted as (
-                   insert into bench_messages (team_id, channel_id, id, seq, created_at, sender, content)
-                   values ($1, $2, nextval('bench_ids'), nextval('bench_seqs'), clock_timestamp(), 'bench', $3)
-                   returning id, created_at
-                 )
-                 select id, created_at, pg_notify('bench', id::text) from posted"
-            }
-            Self::Insert => {
-                "insert into bench_messages (team_id, channel_id, id, seq, created_at, sender, content)
-                 values ($1, $2, nextval('bench_ids'), nextval('bench_seqs'), clock_timestamp(), 'bench', $3)
-                 returning id, created_at"
-            }
-            Self::IdealBatches => {
-                "insert into bench_messages (team_id, channel_id, id, seq, created_at, sender, content)
-                 select $1, $2, nextval('bench_ids'), nextval('bench_seqs'), clock_timestamp(), 'bench', content
-                 from unnest($3::text[]) as content
-                 returning id, created_at"
-            }
-        }
-    }
-
-    fn connections(self, asked: u16) -> u16 {
-        if self == Self::IdealBatches {
-            IDEAL_CONNECTIONS
-        } else {
-            asked
-        }
-    }
-}
-
-impl SqlSubjects {
-    async fn new(deployment: &Deployment<'_>, options: &Options) -> Result<Self> {
-        let sql = deployment.sql().await?;
-        sql.batch_execute(
-            "create table bench_messages (like messages including all);
-             create sequence bench_ids;
-             create sequence bench_seqs;",
+    );
+    let mut accepted = 0;
+    let teams = prepare(&deployment, &options.load).await?;
+    let limits = if options.relay_only {
+        None
+    } else {
+        Some(Limits::new(&deployment, &teams[0].key, &options.load).await?)
+    };
+    // The limits record one answer of the relay's.
+    accepted += u64::from(limits.is_some());
+    for connections in &options.connections {
+        let mut relay = Posters::new(
+            |number| deployment.address(number),
+            &teams,
+            &options.load,
+            *connections,
         )
         .await?;
-        let row = |channel: u16| SqlRow {
-            team_id: i64::from(channel % options.teams) + 1,
-            channel_id: i64::from(channel) + 1,
-            content: "x".repeat(usize::from(options.size)),
+        let subjects = match &limits {
+            Some(limits) => {
+                limits
+                    .subjects(&deployment, &options.load, *connections, common.warm_up())
+                    .await?
+            }
+            None => Vec::new(),
         };
+        let mut stand_in = match &limits {
+            Some(limits) => {
+                let address = limits.stand_in.address;
+                let open = Posters::new(|_| address, &teams, &options.load, *connections);
+                Some(open.await?)
+            }
+            None => None,
+        };
+        relay
+            .round(&deployment, None, options.rate, common.warm_up())
+            .await?;
+        let mut rounds = Rounds::default();
+        for _ in 0..common.rounds() {
+            let figures = relay
+                .round(&deployment, None, options.rate, common.duration())
+                .await?;
+            rounds.add("relay", figures);
+            if let (Some(posters), Some(limits)) = (&mut stand_in, &limits) {
+                let pid = limits.stand_in.pid();
+                let figures = posters
+                    .round(&deployment, Some(pid), options.rate, common.duration())
+                    .await?;
+                rounds.add(STAND_IN, figures);
+            }
+            for (limit, driver) in &subjects {
+                let figures = driver
+                    .round(
+                        &deployment,
+                        *limit,
+                        &options.load,
+                        *connections,
+                        common.duration(),
+                    )
+                    .await?;
+                rounds.add(limit.title(), figures);
+            }
+        }
+        accepted += relay.accepted();
+        for (limit, driver) in &subjects {
+            scenario.notes.push(driver.note(*limit, *connections));
+        }
+        rounds.report(*connections, options.rate.is_some(), &mut scenario);
+    }
+    check_nothing_lost(&deployment, accepted).await?;
+    deployment.stop().await?;
+    Ok(scenario)
+}
+
+const STAND_IN: &str = "(a) the same HTTP stack, nothing stored";
+
+/// What the relay is held to.
+struct Limits {
+    stand_in: http::Server,
+    sql: SqlLimits,
+    pgbench: Option<Pgbench>,
+}
+
+impl Limits {
+    async fn new(deployment: &Deployment<'_>, key: &str, load: &PostLoad) -> Result<Self> {
+        let request = crate::scenarios::posters::request(0, key, load);
         Ok(Self {
-            connections: options.connections,
-            rows: (0..options.channels).map(row).collect(),
+            stand_in: http::Server::start(deployment.address(0), &request).await?,
+            sql: SqlLimits::new(deployment, load).await?,
+            pgbench: Pgbench::find(deployment.server.postgres_bin(), load)?,
         })
     }
 
-    /// The connections are there for their own round only.
+    /// Postgres' limits, each by the program that makes more of it: the limit is what Postgres can
+    /// do, not what a load program can.
+    async fn subjects(
+        &self,
+        deployment: &Deployment<'_>,
+        load: &PostLoad,
+        connections: u16,
+        compared: Duration,
+    ) -> Result<Vec<(Limit, Driver<'_>)>> {
+        let mut subjects = Vec::new();
+        for limit in [Limit::InsertAndNotify, Limit::Insert] {
+            let own = self
+                .sql
+                .round(deployment, limit, connections, compared)
+                .await?
+                .value("per_s");
+            let driver = match &self.pgbench {
+                None => Driver::own(&self.sql, own, f64::NAN),
+                Some(pgbench) => {
+                    let figures = pgbench
+                        .round(deployment, limit, connections, load.size, compared)
+                        .await?;
+                    let theirs = figures.value("per_s");
+                    if theirs >= own {
+                        Driver::pgbench(pgbench, own, theirs)
+                    } else {
+                        Driver::own(&self.sql, own, theirs)
+                    }
+                }
+            };
+            subjects.push((limit, driver));
+        }
+        let driver = Driver::own(&self.sql, f64::NAN, f64::NAN);
+        subjects.push((Limit::IdealBatches, driver));
+        Ok(subjects)
+    }
+}
+
+/// What inserts the rows, and what the two made of them when they were compared.
+struct Driver<'limits> {
+    program: Program<'limits>,
+    own: f64,
+    pgbench: f64,
+}
+
+enum Program<'limits> {
+    Own(&'limits SqlLimits),
+    Pgbench(&'limits Pgbench),
+}
+
+impl<'limits> Driver<'limits> {
+    fn own(sql: &'limits SqlLimits, own: f64, pgbench: f64) -> Self {
+        let program = Program::Own(sql);
+        Self {
+            program,
+            own,
+            pgbench,
+        }
+    }
+
+    fn pgbench(program: &'limits Pgbench, own: f64, pgbench: f64) -> Self {
+        let program = Program::Pgbench(program);
+        Self {
+            program,
+            own,
+            pgbench,
+        }
+    }
+
     async fn round(
         &self,
         deployment: &Deployment<'_>,
         limit: Limit,
+        load: &PostLoad,
+        connections: u16,
         duration: Duration,
     ) -> Result<Figures> {
-        let connections = usize::from(limit.connections(self.connections));
-        let clients = try_join_all((0..connections).map(|_| deployment.sql())).await?;
-        clients[0].batch_execute("checkpoint").await?;
-        let cost = Cost::start(deployment)?;
-        let start = Instant::now();
-        let tally = Arc::new(Mutex::new(report::histogram()));
-        let tasks = clients.into_iter().enumerate().map(|(number, client)| {
-            let row = self.rows[number % self.rows.len()].clone();
-            tokio::spawn(insert_until(
-                client,
-                limit,
-                row,
-                start + duration,
-                Arc::clone(&tally),
-            ))
-        });
-        let mut inserted = 0;
-        for count in try_join_all(tasks).await? {
-            inserted += count?;
+        match self.program {
+            Program::Own(sql) => sql.round(deployment, limit, connections, duration).await,
+            Program::Pgbench(pgbench) => {
+                pgbench
+                    .round(deployment, limit, connections, load.size, duration)
+                    .await
+            }
         }
-        let tally = take(&tally)?;
-        cost.figures(deployment, start, &tally, inserted)
     }
-}
 
-/// Returns how many rows were inserted.
-async fn insert_until(
-    client: Client,
-    limit: Limit,
-    row: SqlRow,
-    end: Instant,
-    tally: Arc<Mutex<Histogram<u64>>>,
-) -> Result<u64> {
-    let statement = client.prepare(limit.statement()).await?;
-    let contents = vec![row.content.clone(); IDEAL_BATCH];
-    let mut inserted = 0;
-    let mut sent = Instant::now();
-    while sent < end {
-        let rows = if limit == Limit::IdealBatches {
-            client
-                .query(&statement, &[&row.team_id, &row.channel_id, &contents])
-                .await?
-        } else {
-            client
-                .query(&statement, &[&row.team_id, &row.channel_id, &row.content])
-                .await?
+    fn note(&self, limit: Limit, connections: u16) -> String {
+        let program = match self.program {
+            Program::Own(_) => "own driver",
+            Program::Pgbench(_) => "pgbench",
         };
-        inserted += rows.len() as u64;
-        let answered = Instant::now();
-        record(&tally, answered - sent)?;
-        sent = answered;
-    }
-    Ok(inserted)
-}
-
-/// Processor time at the start of a round.
-struct Cost {
-    relay: Duration,
-    postgres: Option<Duration>,
-}
-
-impl Cost {
-    fn start(deployment: &Deployment<'_>) -> Result<Self> {
-        Ok(Self {
-            relay: deployment.relay_processor_time()?,
-            postgres: deployment.server.processor_time()?,
-        })
-    }
-
-    /// The figures of a round that has just ended.
-    fn figures(
-        self,
-        deployment: &Deployment<'_>,
-        start: Instant,
-        latency: &Histogram<u64>,
-        done: u64,
-    ) -> Result<Figures> {
-        let elapsed = start.elapsed();
-        let each = |time: Duration| time.as_secs_f64() * 1e6 / done as f64;
-        let mut figures = Figures::default()
-            .with("per_s", done as f64 / elapsed.as_secs_f64())
-            .with_latency(latency)
-            .with(
-                "relay_us",
-                each(deployment.relay_processor_time()? - self.relay),
+        let mut note = format!("{connections} connections, {}: by {program}", limit.title());
+        if !self.own.is_nan() && !self.pgbench.is_nan() {
+            note += &format!(
+                ", the faster of the two (own driver {:.0} a second, pgbench {:.0})",
+                self.own, self.pgbench
             );
-        if let (Some(before), Some(now)) = (self.postgres, deployment.server.processor_time()?) {
-            figures = figures.with("postgres_us", each(now.saturating_sub(before)));
         }
-        Ok(figures)
+        note
     }
 }
 
-fn record(tally: &Mutex<Histogram<u64>>, latency: Duration) -> Result<()> {
-    let mut tally = tally.lock().ok().context("another poster has panicked")?;
-    Ok(tally.record(latency.as_nanos() as u64)?)
-}
+/// The rounds of each subject, in the order of the table.
+#[derive(Default)]
+struct Rounds(Vec<(&'static str, Vec<Figures>)>);
 
-fn take(tally: &Mutex<Histogram<u64>>) -> Result<Histogram<u64>> {
-    Ok(tally.lock().ok().context("a poster has panicked")?.clone())
+impl Rounds {
+    fn add(&mut self, subject: &'static str, figures: Figures) {
+        match self.0.iter_mut().find(|(known, _)| *known == subject) {
+            Some((_, rounds)) => rounds.push(figures),
+            None => self.0.push((subject, vec![figures])),
+        }
+    }
+
+    fn median(&self, subject: &str) -> Figures {
+        let rounds = self.0.iter().find(|(known, _)| *known == subject);
+        rounds.map_or_else(Figures::default, |(_, rounds)| Figures::median(rounds))
+    }
+
+    /// Adds the rows, and where it is the load that they are for, the bars.
+    fn report(&self, connections: u16, open_loop: bool, scenario: &mut Scenario) {
+        let relay = self.median("relay");
+        let ratio = |limit: &str| relay.value("per_s") / self.median(limit).value("per_s");
+        let at = |what: &str| format!("{connections} connections: {what}");
+        let mut rates = Vec::new();
+        for (subject, rounds) in &self.0 {
+            scenario
+                .rows
+                .push(Row::new(at(subject), Figures::median(rounds)));
+            let of_round = rounds
+                .iter()
+                .map(|round| format!("{:.0}", round.value("per_s")));
+            rates.push(of_round.collect::<Vec<_>>().join(", "));
+        }
+        let rates = format!("per round, posts a second: {}", rates.join("; "));
+        scenario.notes.push(at(&rates));
+        if open_loop {
+            return;
+        }
+        if self.0.len() > 1 {
+            let (of_http, of_insert, of_notify) = match connections {
+                64 => (Some(0.3), Some(2.0), Some(5.0)),
+                256 => (Some(0.4), None, None),
+                _ => (None, None, None),
+            };
+            for (limit, bar) in [
+                (STAND_IN, of_http),
+                (Limit::Insert.title(), of_insert),
+                (Limit::InsertAndNotify.title(), of_notify),
+                (Limit::IdealBatches.title(), None),
+            ] {
+                let what = at(&format!("relay / {limit}"));
+                match bar {
+                    Some(bar) => scenario.bars.push(Bar::at_least(what, ratio(limit), bar)),
+                    None => scenario.notes.push(format!("{what}: {:.2}", ratio(limit))),
+                }
+            }
+        }
+        if connections == 64 {
+            scenario.bars.push(Bar::at_most(
+                at("processor time of relay and Postgres, µs a post"),
+                relay.value("both_us"),
+                70.0,
+            ));
+        }
+    }
 }

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use futures_util::future::try_join_all;
 use hyper::StatusCode;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -11,46 +10,62 @@ use tokio_postgres::Client;
 
 use crate::environment::{Deployment, Server, Team};
 use crate::http::{Connection, EventStream, Prepared};
-use crate::options::Options;
-use crate::processes;
+use crate::options::{Common, StreamsOptions};
+use crate::processes::{self, settled_memory};
 use crate::report::{Bar, Figures, Row, Scenario};
+use crate::scenarios::listeners::{OPENED_AT_ONCE, open_streams};
 
 /// Channels that the streams are spread over.
 const CHANNELS: u32 = 16;
-/// Streams that are opened at once.
-const OPENED_AT_ONCE: u32 = 50;
-/// After this long without change memory counts as settled.
-const SETTLED: Duration = Duration::from_secs(2);
-/// A backend that has become idle reports what it did this much later at most.
-const STATISTICS_DELAY: Duration = Duration::from_secs(11);
-/// How long processor time and statements of the idle relay are counted.
-const IDLE: Duration = Duration::from_secs(5);
 const MIB: f64 = 1_048_576.0;
 
-pub(crate) async fn run(server: &Server, options: &Options) -> Result<Scenario> {
-    let replicas = options.replicas(1);
+/// How long idleness is looked at.
+#[derive(Clone, Copy)]
+struct Waits {
+    /// See [`Common::settled`].
+    settled: Duration,
+    /// A backend that has become idle reports what it did this much later at most.
+    statistics: Duration,
+    /// How long processor time and transactions of the idle relay are counted.
+    idle: Duration,
+}
+
+impl Waits {
+    fn new(common: &Common) -> Self {
+        let (statistics, idle) = if common.quick { (0, 1) } else { (11, 10) };
+        Self {
+            settled: common.settled(),
+            statistics: Duration::from_secs(statistics),
+            idle: Duration::from_secs(idle),
+        }
+    }
+}
+
+pub(crate) async fn run(
+    server: &Server,
+    common: &Common,
+    options: &StreamsOptions,
+) -> Result<Scenario> {
+    let replicas = common.replicas(1);
+    let waits = Waits::new(common);
     let deployment = server.deploy("streams", replicas).await?;
     let team = deployment.sign_up("streams").await?;
     warm_up(&deployment, &team).await?;
 
     let sql = deployment.sql().await?;
-    let before = observe(&deployment, &sql).await?;
+    let before = observe(&deployment, &sql, waits).await?;
     let mut streams = JoinSet::new();
-    for first in (0..options.streams).step_by(OPENED_AT_ONCE as usize) {
-        let numbers = first..options.streams.min(first + OPENED_AT_ONCE);
-        let opened = numbers.map(|number| open(&deployment, &team, number));
-        for mut stream in try_join_all(opened).await? {
-            // Keep-alives are read as a client would; only the end of a stream ends the task.
-            streams.spawn(async move {
-                loop {
-                    if let Err(error) = stream.read(|_| ()).await {
-                        return error;
-                    }
+    for mut stream in open(&deployment, &team, options.streams as usize).await? {
+        // Keep-alives are read as a client would; only the end of a stream ends the task.
+        streams.spawn(async move {
+            loop {
+                if let Err(error) = stream.read(|_| ()).await {
+                    return error;
                 }
-            });
-        }
+            }
+        });
     }
-    let during = observe(&deployment, &sql).await?;
+    let during = observe(&deployment, &sql, waits).await?;
     if let Some(ended) = streams.try_join_next() {
         return Err(ended?.context("a stream ended that should have stayed open"));
     }
@@ -59,13 +74,18 @@ pub(crate) async fn run(server: &Server, options: &Options) -> Result<Scenario> 
         "not all streams are open"
     );
     streams.shutdown().await;
-    let after = observe(&deployment, &sql).await?;
+    let after = observe(&deployment, &sql, waits).await?;
     deployment.stop().await?;
 
-    let figure = |figures: &Figures, name: &str| figures.get(name).unwrap_or(f64::NAN);
-    let grown = |name: &str| figure(&during, name) - figure(&before, name);
+    let grown = |name: &str| during.value(name) - before.value(name);
     let count = options.streams;
-    let bars = vec![
+    let mut scenario = Scenario::new(
+        "streams",
+        format!(
+            "{count} idle streams over {CHANNELS} channels on the first of {replicas} replicas"
+        ),
+    );
+    scenario.bars = vec![
         Bar::at_most(
             format!("MiB above idle with {count} streams"),
             grown("rss_mib"),
@@ -73,7 +93,7 @@ pub(crate) async fn run(server: &Server, options: &Options) -> Result<Scenario> 
         ),
         Bar::exactly(
             "connections that LISTEN, a replica",
-            figure(&during, "listening") / f64::from(replicas),
+            during.value("listening") / f64::from(replicas),
             1.0,
         ),
         Bar::at_most(
@@ -83,27 +103,25 @@ pub(crate) async fn run(server: &Server, options: &Options) -> Result<Scenario> 
         ),
         Bar::at_most(
             "processor time of the relay, % of a core",
-            figure(&during, "core_percent"),
+            during.value("core_percent"),
             2.0,
         ),
+        Bar::at_most(
+            "transactions a second of an idle replica",
+            during.value("transactions_per_s") / f64::from(replicas),
+            10.0,
+        ),
     ];
-    let note = format!(
+    scenario.notes.push(format!(
         "KiB a stream: {:.1}",
         grown("rss_mib") * 1024.0 / f64::from(count)
-    );
-    Ok(Scenario {
-        name: "streams",
-        what: format!(
-            "{count} idle streams over {CHANNELS} channels on the first of {replicas} replicas"
-        ),
-        rows: vec![
-            Row::new("idle, before", before),
-            Row::new(format!("{count} streams"), during),
-            Row::new("all closed", after),
-        ],
-        bars,
-        notes: vec![note],
-    })
+    ));
+    scenario.rows = vec![
+        Row::new("idle, before", before),
+        Row::new(format!("{count} streams"), during),
+        Row::new("all closed", after),
+    ];
+    Ok(scenario)
 }
 
 /// Posts to every channel and opens as many streams as will be opened at once: what the relay
@@ -112,30 +130,29 @@ async fn warm_up(deployment: &Deployment<'_>, team: &Team) -> Result<()> {
     let mut connection = Connection::open(deployment.address(0)).await?;
     for number in 0..CHANNELS {
         let path = format!("/api/channels/streams-{number}/messages");
-        let post = Prepared::post(&path, &team.key, &json!({"content": "warm-up"}))?;
+        let post = Prepared::post(&path, &team.key, &json!({"content": "warm-up"}));
         connection.send(&post).await?.expect(StatusCode::CREATED)?;
     }
-    let opened = (0..OPENED_AT_ONCE).map(|number| open(deployment, team, number));
-    drop(try_join_all(opened).await?);
+    drop(open(deployment, team, OPENED_AT_ONCE).await?);
     Ok(())
 }
 
-async fn open(deployment: &Deployment<'_>, team: &Team, number: u32) -> Result<EventStream> {
-    let path = format!("/api/channels/streams-{}/stream", number % CHANNELS);
-    Connection::open(deployment.address(0))
-        .await?
-        .stream(&Prepared::get(&path, &team.key)?)
-        .await
+async fn open(deployment: &Deployment<'_>, team: &Team, count: usize) -> Result<Vec<EventStream>> {
+    let path = |number| {
+        let channel = number % CHANNELS as usize;
+        format!("/api/channels/streams-{channel}/stream")
+    };
+    open_streams(|_| deployment.address(0), path, &team.key, count).await
 }
 
 /// What the first replica and Postgres show while nothing happens.
-async fn observe(deployment: &Deployment<'_>, sql: &Client) -> Result<Figures> {
-    tokio::time::sleep(STATISTICS_DELAY).await;
-    let rss = settled_memory(deployment.pid(0)).await?;
+async fn observe(deployment: &Deployment<'_>, sql: &Client, waits: Waits) -> Result<Figures> {
+    tokio::time::sleep(waits.statistics).await;
+    let rss = settled_memory(deployment.pid(0), waits.settled).await?;
     let processor_before = processes::processor_time(deployment.pid(0))?;
     let transactions_before = transactions(sql).await?;
     let start = Instant::now();
-    tokio::time::sleep(IDLE).await;
+    tokio::time::sleep(waits.idle).await;
     let seconds = start.elapsed().as_secs_f64();
     let processor = processes::processor_time(deployment.pid(0))?.saturating_sub(processor_before);
     // The look at them is a transaction too.
@@ -154,26 +171,6 @@ async fn observe(deployment: &Deployment<'_>, sql: &Client) -> Result<Figures> {
         .with("listening", counts.get::<_, i64>(1) as f64)
         .with("core_percent", 100.0 * processor.as_secs_f64() / seconds)
         .with("transactions_per_s", transactions as f64 / seconds))
-}
-
-/// The memory of a process once it has stopped changing.
-async fn settled_memory(pid: u32) -> Result<u64> {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let mut known = processes::resident_bytes(pid)?;
-    let mut since = Instant::now();
-    while since.elapsed() < SETTLED {
-        ensure!(
-            Instant::now() < deadline,
-            "the relay's memory does not settle"
-        );
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let now = processes::resident_bytes(pid)?;
-        // A page here and there is no change.
-        if now.abs_diff(known) > 128 * 1024 {
-            (known, since) = (now, Instant::now());
-        }
-    }
-    Ok(known)
 }
 
 /// Transactions of the whole database so far.

@@ -7,18 +7,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use hyper::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::{sleep, timeout};
 
 use crate::environment::{Deployment, Server, Team};
 use crate::http::{Connection, Prepared};
-use crate::options::Options;
+use crate::options::{Common, WakeOptions};
 use crate::report::{self, Bar, Figures, Row, Scenario};
 
-/// Mentions in a round.
-const MENTIONS: u32 = 100;
 /// Between two of them: longer than what `watch` takes for one burst.
 const PAUSE: Duration = Duration::from_millis(150);
 /// How long a wake-up may take before it counts as lost.
@@ -27,8 +25,12 @@ const LOST: Duration = Duration::from_secs(10);
 const WARM_UP_TRIES: u32 = 30;
 const PATH: &str = "/api/channels/wake/messages";
 
-pub(crate) async fn run(server: &Server, options: &Options) -> Result<Scenario> {
-    let deployment = server.deploy("wake", options.replicas(1)).await?;
+pub(crate) async fn run(
+    server: &Server,
+    common: &Common,
+    options: &WakeOptions,
+) -> Result<Scenario> {
+    let deployment = server.deploy("wake", common.replicas(1)).await?;
     let team = deployment.sign_up("wake").await?;
     let program = server.program("handoff")?;
     let mut watch = Sleeper::start(&program, &["watch"], &deployment, &team).await?;
@@ -52,7 +54,7 @@ pub(crate) async fn run(server: &Server, options: &Options) -> Result<Scenario> 
         }
     }
     let (mut lines, mut pushes) = (report::histogram(), report::histogram());
-    for number in 0..MENTIONS * u32::from(options.rounds) {
+    for number in 0..options.mentions * u32::from(common.rounds()) {
         sleep(PAUSE).await;
         let mark = format!("mention-{number}");
         let posted = Instant::now();
@@ -72,41 +74,39 @@ pub(crate) async fn run(server: &Server, options: &Options) -> Result<Scenario> 
     drop((watch, push));
     deployment.stop().await?;
 
-    let milliseconds = |nanoseconds: u64| nanoseconds as f64 / 1e6;
-    let bars = vec![
-        Bar::at_most(
-            "post to watch's line, p99 ms",
-            milliseconds(lines.value_at_quantile(0.99)),
-            100.0,
-        ),
-        Bar::at_most(
-            "post to notification, p99 ms",
-            milliseconds(pushes.value_at_quantile(0.99)),
-            100.0,
-        ),
-    ];
-    let figures = |latency| Figures::default().with_latency(latency);
-    Ok(Scenario {
-        name: "wake",
-        what: format!(
+    let mut scenario = Scenario::new(
+        "wake",
+        format!(
             "{} mentions, one every {} ms, to an agent with `handoff watch` and `handoff mcp \
              --channel` on the same machine",
             lines.len(),
             PAUSE.as_millis()
         ),
-        rows: vec![
-            Row::new("post to the line of handoff watch", figures(&lines)),
-            Row::new("post to the notification of handoff mcp", figures(&pushes)),
-        ],
-        bars,
-        notes: Vec::new(),
-    })
+    );
+    for (subject, program, latency) in [
+        ("post to watch's line", "the line of handoff watch", &lines),
+        (
+            "post to notification",
+            "the notification of handoff mcp",
+            &pushes,
+        ),
+    ] {
+        let figures = Figures::default().with_latency(latency);
+        let p99 = figures.value("p99_ms");
+        scenario
+            .rows
+            .push(Row::new(format!("post to {program}"), figures));
+        scenario
+            .bars
+            .push(Bar::at_most(format!("{subject}, p99 ms"), p99, 100.0));
+    }
+    Ok(scenario)
 }
 
 async fn mention(connection: &mut Connection, team: &Team, mark: &str) -> Result<()> {
     // Ends with a sign that no other mark has.
     let body = json!({"content": format!("{mark}."), "mention": "sleeper"});
-    let request = Prepared::post(PATH, &team.key, &body)?;
+    let request = Prepared::post(PATH, &team.key, &body);
     connection
         .send(&request)
         .await?
@@ -128,18 +128,11 @@ impl Sleeper {
         deployment: &Deployment<'_>,
         team: &Team,
     ) -> Result<Self> {
-        let body = json!({"sender_name": "sleeper", "permissions": {"*": "write"}});
-        let request = Prepared::post("/api/keys", &team.key, &body)?;
-        let mut connection = Connection::open(deployment.address(0)).await?;
-        let made = connection
-            .send(&request)
-            .await?
-            .expect(StatusCode::CREATED)?;
-        let made: Value = serde_json::from_slice(&made)?;
+        let key = deployment.add_key(team, "sleeper").await?;
         let mut process = Command::new(program)
             .args(arguments)
             .env("RELAY_API_URL", format!("http://{}", deployment.address(0)))
-            .env("RELAY_API_KEY", made["api_key"].as_str().context("no key")?)
+            .env("RELAY_API_KEY", key)
             .env_remove("HANDOFF_ENCRYPTION_KEY")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
