@@ -62,7 +62,7 @@ impl Seat {
         let host = self.shared.host(self.turn);
         let told = self.attempt_at(&host, ask).await;
         if let Told::Unknown(_) = told {
-            self.turn += 1;
+            self.turn = self.turn.wrapping_add(1);
         }
         told
     }
