@@ -62,26 +62,48 @@ impl From<Timestamp> for OffsetDateTime {
     }
 }
 
+/// `2026-09-21T14:13:20.000042Z`, written digit by digit: a page of messages has fifty of them.
+struct Rfc3339Text([u8; 27]);
+
+impl Rfc3339Text {
+    fn new(timestamp: Timestamp) -> Self {
+        let time = OffsetDateTime::from(timestamp);
+        let (year, month, day) = time.to_calendar_date();
+        let (hour, minute, second, micros) = time.to_hms_micro();
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        // Years of four digits, as of RFC 3339.
+        write_digits(&mut text[0..4], year.unsigned_abs().min(9_999));
+        write_digits(&mut text[5..7], u8::from(month).into());
+        write_digits(&mut text[8..10], day.into());
+        write_digits(&mut text[11..13], hour.into());
+        write_digits(&mut text[14..16], minute.into());
+        write_digits(&mut text[17..19], second.into());
+        write_digits(&mut text[20..26], micros);
+        Self(text)
+    }
+
+    fn as_str(&self) -> &str {
+        // ASCII throughout.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+fn write_digits(places: &mut [u8], mut number: u32) {
+    for place in places.iter_mut().rev() {
+        *place = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = OffsetDateTime::from(*self);
-        write!(
-            f,
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
-            time.year(),
-            u8::from(time.month()),
-            time.day(),
-            time.hour(),
-            time.minute(),
-            time.second(),
-            time.microsecond()
-        )
+        f.write_str(Rfc3339Text::new(*self).as_str())
     }
 }
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(Rfc3339Text::new(*self).as_str())
     }
 }
 

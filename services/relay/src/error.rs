@@ -9,8 +9,10 @@ use http::{HeaderValue, StatusCode, header};
 
 /// A JSON answer.
 pub(crate) fn json(status: StatusCode, body: &impl serde::Serialize) -> Response {
-    // Our own types always serialize.
-    json_bytes(status, serde_json::to_vec(body).unwrap_or_default().into())
+    // Most answers fit; our own types always serialize.
+    let mut json = Vec::with_capacity(1_024);
+    let _ = serde_json::to_writer(&mut json, body);
+    json_bytes(status, json.into())
 }
 
 /// A JSON answer that is written already.

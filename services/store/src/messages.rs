@@ -2,12 +2,14 @@
 
 use crate::{ChannelId, DataPlane, Error, Result, Store};
 use handoff_protocol::{
-    ChannelName, Content, Cursor, Id, MentionName, Name, TeamId, TraceParent,
+    ChannelName, Content, Cursor, Id, MentionName, Name, TeamId, Timestamp, TraceParent,
     messages::{Message, MessageFilter},
     pages::{Page, PageLimit, PageRequest},
 };
-use time::OffsetDateTime;
-use tokio_postgres::{Row, types::ToSql};
+use tokio_postgres::{
+    Row,
+    types::{FromSql, ToSql, Type},
+};
 
 /// Appends messages in the order given, to channels that are each looked up once.
 ///
@@ -390,26 +392,34 @@ pub(crate) const STREAM_PAGE: &str = concat!(
 /// Reads what a caller hasn't acknowledged.
 pub(crate) const UNREAD: &str = concat!(
     "
-    select c.name as channel, cursor.last_read_id, message.*
-    from channels c
-    cross join lateral (
-        select coalesce(max(a.last_read_id), 0) as last_read_id
-        from acks a
-        where a.team_id = $1 and a.channel_id = c.id and a.sender = $3
-    ) cursor
-    left join lateral (
-        select ",
+    with mark as materialized (
+        select c.id as channel_id, coalesce((
+            select a.last_read_id
+            from acks a
+            where a.team_id = $1 and a.channel_id = c.id and a.sender = $3
+        ), 0) as last_read_id
+        from channels c
+        where c.team_id = $1 and c.name = $2 and c.deleted_id is null
+    )
+    select ",
     columns!(),
     "
-        from messages m
-        where m.team_id = $1 and m.channel_id = c.id and m.id > cursor.last_read_id
-            and coalesce(m.deleted_id, 0) = 0
-        order by m.id
-        limit $4
-    ) message on true
-    where c.team_id = $1 and c.name = $2 and c.deleted_id is null
-    order by message.id"
+    from messages m
+    where m.team_id = $1 and m.channel_id = (select mark.channel_id from mark)
+        and m.id > (select mark.last_read_id from mark) and coalesce(m.deleted_id, 0) = 0
+    order by m.id
+    limit $4"
 );
+
+/// Reads how far a caller has acknowledged.
+pub(crate) const MARK: &str = "
+    select a.last_read_id
+    from acks a
+    where a.team_id = $1 and a.sender = $3 and a.channel_id = (
+        select c.id
+        from channels c
+        where c.team_id = $1 and c.name = $2 and c.deleted_id is null
+    )";
 
 /// Reads one message.
 pub(crate) const FIND: &str = concat!(
@@ -453,48 +463,45 @@ pub(crate) fn page_statement(filter: &MessageFilter, newest: bool) -> String {
         (None, None) => "coalesce(m.deleted_id, 0) = 0",
         _ => "m.deleted_id is null",
     };
-    let page = match by_mention {
+    // Looked up once, before the page: a join would put the page through a sort.
+    let channel = "(
+            select c.id
+            from channels c
+            where c.team_id = $1 and c.name = $2 and c.deleted_id is null
+        )";
+    match by_mention {
         // The fences (`offset 0`, `limit 1`) make the mentions lead: they are the fewer.
         Some(by_mention) => format!(
             "select m.*
-            from (
-                select n.id
-                from mentions n
-                where n.team_id = $1 and n.channel_id = c.id{by_mention}
-                    and n.id {comparison} $3
-                order by n.id {order}
-                offset 0
-            ) n
-            cross join lateral (
-                select {columns}
-                from messages m
-                where m.team_id = $1 and m.channel_id = c.id and m.id = n.id
-                    and coalesce(m.deleted_id, 0) = 0{by_sender}{by_thread}
-                limit 1
-            ) m
+        from (
+            select n.channel_id, n.id
+            from mentions n
+            where n.team_id = $1 and n.channel_id = {channel}{by_mention}
+                and n.id {comparison} $3
             order by n.id {order}
-            limit $4",
+            offset 0
+        ) n
+        cross join lateral (
+            select {columns}
+            from messages m
+            where m.team_id = $1 and m.channel_id = n.channel_id and m.id = n.id
+                and coalesce(m.deleted_id, 0) = 0{by_sender}{by_thread}
+            limit 1
+        ) m
+        order by n.id {order}
+        limit $4",
             columns = columns!(),
         ),
         None => format!(
             "select {columns}
-            from messages m
-            where m.team_id = $1 and m.channel_id = c.id and m.id {comparison} $3
-                and {stands}{by_sender}{by_thread}
-            order by m.id {order}
-            limit $4",
+        from messages m
+        where m.team_id = $1 and m.channel_id = {channel} and m.id {comparison} $3
+            and {stands}{by_sender}{by_thread}
+        order by m.id {order}
+        limit $4",
             columns = columns!(),
         ),
-    };
-    format!(
-        "select c.name as channel, message.*
-        from channels c
-        cross join lateral (
-            {page}
-        ) message
-        where c.team_id = $1 and c.name = $2 and c.deleted_id is null
-        order by message.id {order}"
-    )
+    }
 }
 
 /// A page of a channel, in the order asked for.
@@ -508,7 +515,7 @@ async fn read_page(
     limit: i64,
 ) -> Result<Vec<Message>> {
     let sql = page_statement(filter, newest);
-    let (team, channel) = (team.serial(), channel.as_str());
+    let (team, name, channel) = (team.serial(), channel, channel.as_str());
     let thread_id = filter.thread_id.map(Id::serial);
     let mut params: Vec<&(dyn ToSql + Sync)> = vec![&team, &channel, &cursor, &limit];
     if let Some(mention) = &filter.mention {
@@ -521,13 +528,13 @@ async fn read_page(
         params.push(thread_id);
     }
     let rows = data.query("list messages", &sql, &params).await?;
-    rows.iter().map(from_row).collect()
+    rows.iter().map(|row| from_columns(row, 0, name)).collect()
 }
 
 /// What a caller hasn't acknowledged, and where that begins.
 #[derive(Debug)]
 pub struct Unread {
-    /// The caller's ack.
+    /// The caller's ack, where nothing follows it.
     pub cursor: Cursor,
     /// What follows it.
     pub page: Page<Message>,
@@ -570,30 +577,25 @@ impl Store {
         sender: &Name,
         limit: PageLimit,
     ) -> Result<Unread> {
-        let (team, channel, sender) = (team.serial(), channel.as_str(), sender.as_str());
+        let (team, name, channel) = (team.serial(), channel, channel.as_str());
+        let sender = sender.as_str();
         let one_more = limit.get() as i64 + 1;
+        let params: [&(dyn ToSql + Sync); 4] = [&team, &channel, &sender, &one_more];
         let rows = self
             .data
-            .query(
-                "read unread messages",
-                UNREAD,
-                &[&team, &channel, &sender, &one_more],
-            )
+            .query("read unread messages", UNREAD, &params)
             .await?;
-        let cursor = match rows.first() {
-            Some(row) => Id::from_serial(row.try_get("last_read_id")?),
-            None => Id::BEGINNING,
-        };
-        let mut items = Vec::with_capacity(rows.len());
-        for row in &rows {
-            if row.try_get::<_, Option<i64>>("id")?.is_some() {
-                items.push(from_row(row)?);
+        let items = rows.iter().map(|row| from_columns(row, 0, name));
+        let page = Page::from_one_more(items.collect::<Result<_>>()?, limit);
+        let mut cursor = Id::BEGINNING;
+        if page.items.is_empty() {
+            // The page is where the ack was, or where it has moved meanwhile: nothing is between.
+            let mark = self.data.query("read ack", MARK, &params[..3]).await?;
+            if let Some(row) = mark.first() {
+                cursor = Id::from_serial(row.try_get(0)?);
             }
         }
-        Ok(Unread {
-            cursor,
-            page: Page::from_one_more(items, limit),
-        })
+        Ok(Unread { cursor, page })
     }
 
     /// Reads one message that stands.
@@ -642,21 +644,47 @@ pub(crate) fn traceparent_in(row: &Row) -> Result<Option<TraceParent>> {
 
 /// Reads a row of [`columns`] with the channel's name.
 pub(crate) fn from_row(row: &Row) -> Result<Message> {
-    let text = |column| row.try_get::<_, &str>(column);
+    let first = row
+        .columns()
+        .iter()
+        .position(|column| column.name() == "id");
+    let channel = ChannelName::from_row(row.try_get("channel")?);
+    from_columns(row, first.unwrap_or(0), &channel)
+}
+
+/// Reads [`columns`], the first of which is the row's `first`: by place, since there are many rows.
+fn from_columns(row: &Row, first: usize, channel: &ChannelName) -> Result<Message> {
+    let mention: Option<&str> = row.try_get(first + 4)?;
+    let thread_id: Option<i64> = row.try_get(first + 5)?;
+    let traceparent: Option<&[u8]> = row.try_get(first + 8)?;
     Ok(Message {
-        id: Id::from_serial(row.try_get("id")?),
-        channel: ChannelName::from_row(text("channel")?),
-        seq: row.try_get("seq")?,
-        sender: Name::from_row(text("sender")?),
-        content: Content::from_row(text("content")?),
-        mention: row
-            .try_get::<_, Option<&str>>("mention")?
-            .map(MentionName::from_row),
-        thread_id: row
-            .try_get::<_, Option<i64>>("thread_id")?
-            .map(Id::from_serial),
-        reply_count: row.try_get("reply_count")?,
-        created_at: row.try_get::<_, OffsetDateTime>("created_at")?.into(),
-        traceparent: traceparent_in(row)?,
+        id: Id::from_serial(row.try_get(first)?),
+        channel: channel.clone(),
+        seq: row.try_get(first + 1)?,
+        sender: Name::from_row(row.try_get(first + 2)?),
+        content: Content::from_row(row.try_get(first + 3)?),
+        mention: mention.map(MentionName::from_row),
+        thread_id: thread_id.map(Id::from_serial),
+        reply_count: row.try_get(first + 6)?,
+        created_at: row.try_get::<_, Moment>(first + 7)?.0,
+        traceparent: traceparent.and_then(TraceParent::from_row),
     })
+}
+
+/// A `timestamptz` as it comes, in microseconds, with no calendar in between.
+struct Moment(Timestamp);
+
+impl<'a> FromSql<'a> for Moment {
+    fn from_sql(
+        _: &Type,
+        raw: &'a [u8],
+    ) -> std::result::Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        /// From 1970 to 2000, where Postgres begins.
+        const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+        let micros = i64::from_be_bytes(raw.try_into()?);
+        let micros = micros.saturating_add(POSTGRES_EPOCH_MICROS);
+        Ok(Self(Timestamp::from_micros(micros)))
+    }
+
+    tokio_postgres::types::accepts!(TIMESTAMPTZ);
 }

@@ -25,6 +25,7 @@ pub fn hot_statements() -> Vec<(String, String)> {
         ("deleted channels", channels::DELETED),
         ("find message", messages::FIND),
         ("unread", messages::UNREAD),
+        ("read ack", messages::MARK),
         ("stream page", messages::STREAM_PAGE),
         ("feed: messages", messages::IN_RANGE),
         ("feed: deleted messages", feed::DELETED_MESSAGES),

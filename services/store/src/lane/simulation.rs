@@ -364,7 +364,7 @@ fn run(random: StdRng) -> u64 {
         let lane = Lane {
             sender: std::sync::RwLock::new(Some(sender)),
             queued_bytes: queued_bytes.clone(),
-            task: Mutex::new(None),
+            ended: Mutex::new(None),
         };
         let lanes = Lanes {
             lanes: vec![lane],
