@@ -82,6 +82,11 @@ async fn run(common: &Common, command: Measure) -> Result<Report> {
             scenarios.push(run_scenario(&server, common, command).await?);
         }
     } else {
+        let command = if common.quick {
+            command.quick()?
+        } else {
+            command
+        };
         scenarios.push(run_scenario(&server, common, command).await?);
     }
     Ok(Report { about, scenarios })

@@ -35,7 +35,8 @@ pub(crate) struct Common {
     /// Exit with 1 when a bar is missed
     #[arg(long, global = true)]
     pub(crate) check: bool,
-    /// A smoke run: tiny numbers that show that everything works, and say nothing of speed
+    /// A smoke run: tiny sizes, in the place of those of the scenario's own options; it shows that
+    /// everything works, and says nothing of speed
     #[arg(long, global = true)]
     pub(crate) quick: bool,
     /// The relay to measure [default: handoff-relay beside this program]
@@ -115,6 +116,24 @@ pub(crate) enum Measure {
     /// Limit (a): answer what standard input says, for this program itself
     #[command(name = crate::limits::http::ARGUMENT, hide = true)]
     AnswerWithoutStoring,
+}
+
+impl Measure {
+    /// The same scenario as a smoke run has it.
+    pub(crate) fn quick(self) -> Result<Self, clap::Error> {
+        Ok(match self {
+            Self::Post(_) => Self::Post(ScenarioOptions::defaults(true)?),
+            Self::Mixed(_) => Self::Mixed(ScenarioOptions::defaults(true)?),
+            Self::Fanout(_) => Self::Fanout(ScenarioOptions::defaults(true)?),
+            Self::Streams(_) => Self::Streams(ScenarioOptions::defaults(true)?),
+            Self::Read(_) => Self::Read(ScenarioOptions::defaults(true)?),
+            Self::Deliver(_) => Self::Deliver(ScenarioOptions::defaults(true)?),
+            Self::Wake(_) => Self::Wake(ScenarioOptions::defaults(true)?),
+            Self::Mcp(_) => Self::Mcp(ScenarioOptions::defaults(true)?),
+            Self::Growth(_) => Self::Growth(ScenarioOptions::defaults(true)?),
+            Self::All | Self::Report(_) | Self::AnswerWithoutStoring => self,
+        })
+    }
 }
 
 /// A scenario's options, and what they are in a smoke run.

@@ -196,6 +196,8 @@ async fn check(deployment: &Deployment<'_>, agents: &mut [Agent]) -> Result<()> 
     for number in 0..agents.len() {
         let posted = posted_to(agents, agents[number].channel);
         let agent = &mut agents[number];
+        // It may have stopped between the two.
+        agent.take(Step::Ack).await?;
         while agent.newest_seq < posted {
             let before = agent.newest_seq;
             agent.take(Step::Unread).await?;
