@@ -7,11 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use harness::{Finished, Method, TestRelay, eventually, run, tool};
+use harness::{Finished, Method, Names, TestRelay, eventually, run, tool};
 use serde_json::Value;
 use tempfile::TempDir;
-
-use crate::site::Names;
 
 /// What the image may have beside its program: the certificate authorities.
 const REST_MAX_BYTES: u64 = 1_000_000;

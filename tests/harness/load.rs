@@ -192,6 +192,30 @@ impl Load {
         self.follow_path(path, &[channel], from, seat);
     }
 
+    /// Starts a reader of a channel's stream that waits for no more than the patience: once the
+    /// writers have stopped and its stream has been silent for so long, it was due all that stands.
+    pub fn follow_until_silent(
+        &mut self,
+        channel: &str,
+        from: Option<&str>,
+        seat: usize,
+        patience: Duration,
+    ) {
+        let path = format!("/api/channels/{channel}/stream");
+        let follower = Follower {
+            patience: Some(patience),
+            ..Follower::new(path, &[channel], from, seat)
+        };
+        self.readers.spawn(follower.run(self.shared.clone()));
+    }
+
+    /// Starts a reader that goes page by page for a while, then opens a stream from now on, and
+    /// reads on by pages up to where the stream begins: by then all that comes before was due.
+    pub fn walk_up_to_a_stream(&mut self, channel: &str, seat: usize, wait: Duration) {
+        let walking = walk_up_to_a_stream(self.shared.clone(), channel.to_owned(), seat, wait);
+        self.readers.spawn(walking);
+    }
+
     /// Starts a reader of one stream of many channels that resumes elsewhere when it ends.
     pub fn follow_many(&mut self, channels: &[&str], from: Option<&str>, seat: usize) {
         let path = format!("/api/stream?channels={}", channels.join(","));
@@ -199,28 +223,17 @@ impl Load {
     }
 
     fn follow_path(&mut self, path: String, channels: &[&str], from: Option<&str>, seat: usize) {
-        let follower = Follower {
-            path,
-            channels: channels
-                .iter()
-                .map(|channel| (*channel).to_owned())
-                .collect(),
-            cursor: from.map(str::to_owned),
-            seat,
-            stays_for: None,
-        };
+        let follower = Follower::new(path, channels, from, seat);
         self.readers.spawn(follower.run(self.shared.clone()));
     }
 
     /// Starts a reader that drops its stream again and again, after 1, 2, … `at_most` events, and
     /// resumes on the next replica.
     pub fn hop(&mut self, channel: &str, from: Option<&str>, at_most: usize) {
+        let path = format!("/api/channels/{channel}/stream");
         let follower = Follower {
-            path: format!("/api/channels/{channel}/stream"),
-            channels: vec![channel.to_owned()],
-            cursor: from.map(str::to_owned),
-            seat: 0,
             stays_for: Some(at_most),
+            ..Follower::new(path, &[channel], from, 0)
         };
         self.readers.spawn(follower.run(self.shared.clone()));
     }
@@ -234,6 +247,11 @@ impl Load {
         };
         let mut log = self.shared.recorder.process();
         self.shared.write(&mut log, &writing, channel, seat).await
+    }
+
+    /// Who writes the history down, for what a test adds to it.
+    pub fn recorder(&self) -> &Recorder {
+        &self.shared.recorder
     }
 
     /// How many writes have been answered 2xx.
@@ -496,6 +514,69 @@ impl Shared {
         .await
     }
 
+    /// Reads the next page of a place as a reader that is at `after`, and moves that; whether more
+    /// follows.
+    async fn read_page(
+        &self,
+        log: &mut Log,
+        place: &Place,
+        after: &mut Id,
+        limit: usize,
+        turn: usize,
+    ) -> bool {
+        let (channel, kind) = place;
+        let c = self.channel(channel);
+        let call = match kind {
+            Kind::Message => Call::Messages { c, after: *after },
+            Kind::Status => Call::Changes { c, after: *after },
+        };
+        let path = page_path(channel, *kind, *after, limit);
+        let page = self.read(&path, turn, Some((log, call))).await;
+        let items = self.page_of(*kind, &page);
+        *after = items.last().unwrap_or(*after);
+        assert_eq!(page["next_after_id"], after.to_string(), "{page}");
+        assert!(items.len() <= limit, "{page}");
+        let more = page["has_more"] != false;
+        log.ok(match items {
+            Page::Messages(items) => Answer::Messages { items, more },
+            Page::Changes(items) => Answer::Changes { items, more },
+        });
+        more
+    }
+
+    /// Opens a stream; nothing where it can't be had just now.
+    async fn open(
+        &self,
+        log: &mut Log,
+        path: &str,
+        channels: &[Channel],
+        cursor: Option<&str>,
+        turn: usize,
+    ) -> Option<EventStream> {
+        let mut request = self.seat(turn).request(Method::GET, path);
+        if let Some(cursor) = cursor {
+            request = request.header("last-event-id", cursor);
+        }
+        log.invoke(Call::Stream {
+            c: channels.to_vec(),
+            after: cursor.map(id_of),
+            key: None,
+        });
+        match request.try_open().await {
+            Ok(Ok(stream)) => {
+                log.ok(Answer::Done);
+                return Some(stream);
+            }
+            Ok(Err(refusal)) => {
+                log.info(refusal.status());
+                assert_unavailable(&refusal);
+            }
+            Err(_) => log.info(0),
+        }
+        sleep(PAUSE).await;
+        None
+    }
+
     fn written_places(&self) -> BTreeSet<Place> {
         self.places.lock().unwrap().clone()
     }
@@ -557,8 +638,6 @@ fn page_path(channel: &str, kind: Kind, after: u64, limit: usize) -> String {
 async fn walk(shared: Arc<Shared>, place: Place, limit: usize) {
     let ends = shared.ends.subscribe();
     let mut log = shared.recorder.process();
-    let (channel, kind) = &place;
-    let c = shared.channel(channel);
     let mut after = 0;
     for turn in limit.. {
         let until = ends
@@ -569,24 +648,52 @@ async fn walk(shared: Arc<Shared>, place: Place, limit: usize) {
             log.due(until);
             break;
         }
-        let call = match kind {
-            Kind::Message => Call::Messages { c, after },
-            Kind::Status => Call::Changes { c, after },
-        };
-        let path = page_path(channel, *kind, after, limit);
-        let page = shared.read(&path, turn, Some((&mut log, call))).await;
-        let items = shared.page_of(*kind, &page);
-        after = items.last().unwrap_or(after);
-        assert_eq!(page["next_after_id"], after.to_string(), "{page}");
-        assert!(items.len() <= limit, "{page}");
-        let more = page["has_more"] != false;
-        log.ok(match items {
-            Page::Messages(items) => Answer::Messages { items, more },
-            Page::Changes(items) => Answer::Changes { items, more },
-        });
+        let more = shared
+            .read_page(&mut log, &place, &mut after, limit, turn)
+            .await;
         if !more {
             sleep(Duration::from_millis(5)).await;
         }
+    }
+}
+
+/// Reads all, opens a stream, and reads up to where that begins.
+async fn walk_up_to_a_stream(shared: Arc<Shared>, channel: String, seat: usize, wait: Duration) {
+    sleep(wait).await;
+    let mut pages = shared.recorder.process();
+    let mut streams = shared.recorder.process();
+    let c = shared.channel(&channel);
+    let place = (channel, Kind::Message);
+    let mut after = 0;
+    while shared
+        .read_page(&mut pages, &place, &mut after, 100, seat)
+        .await
+    {}
+    let path = format!("/api/channels/{}/stream", place.0);
+    'turns: for turn in seat.. {
+        let Some(mut stream) = shared.open(&mut streams, &path, &[c], None, turn).await else {
+            continue;
+        };
+        let start = loop {
+            match stream.block_or_end().await {
+                Ok(Block::Id(id)) => break id_of(&id),
+                Ok(Block::Comment(_)) => {}
+                Ok(Block::Event(event)) => panic!("{event:?} before the stream's start"),
+                Err(_) => {
+                    streams.end(EndedBy::Loss);
+                    continue 'turns;
+                }
+            }
+        };
+        streams.events(Vec::new(), Some(start));
+        streams.end(EndedBy::Client);
+        while shared
+            .read_page(&mut pages, &place, &mut after, 100, turn)
+            .await
+            && after < start
+        {}
+        pages.due(start);
+        return;
     }
 }
 
@@ -597,52 +704,48 @@ struct Follower {
     seat: usize,
     /// After how many events at most it leaves by itself.
     stays_for: Option<usize>,
+    /// How long it waits in silence for what is due; without it, until all has come.
+    patience: Option<Duration>,
 }
 
 impl Follower {
+    fn new(path: String, channels: &[&str], from: Option<&str>, seat: usize) -> Follower {
+        Follower {
+            path,
+            channels: channels
+                .iter()
+                .map(|channel| (*channel).to_owned())
+                .collect(),
+            cursor: from.map(str::to_owned),
+            seat,
+            stays_for: None,
+            patience: None,
+        }
+    }
+
     async fn run(mut self, shared: Arc<Shared>) {
         let mut log = shared.recorder.process();
         let channels = self.channels.iter().map(|channel| shared.channel(channel));
         let channels: Vec<Channel> = channels.collect();
         let mut opened = 0;
         loop {
-            let agent = shared.seat(self.seat);
-            let mut request = agent.request(Method::GET, &self.path);
-            if let Some(cursor) = &self.cursor {
-                request = request.header("last-event-id", cursor);
-            }
-            log.invoke(Call::Stream {
-                c: channels.clone(),
-                after: self.cursor.as_deref().map(id_of),
-                key: None,
-            });
-            match request.try_open().await {
-                Ok(Ok(stream)) => {
-                    log.ok(Answer::Done);
-                    opened += 1;
-                    let stays_for = self.stays_for.map_or(usize::MAX, |most| 1 + opened % most);
-                    if let Some(until) = self.read(stream, stays_for, &shared, &mut log).await {
-                        log.due(until);
-                        return;
-                    }
-                    shared.resumed.fetch_add(1, Ordering::Relaxed);
+            let cursor = self.cursor.as_deref();
+            let opening = shared.open(&mut log, &self.path, &channels, cursor, self.seat);
+            if let Some(stream) = opening.await {
+                opened += 1;
+                let stays_for = self.stays_for.map_or(usize::MAX, |most| 1 + opened % most);
+                if let Some(until) = self.read(stream, stays_for, &shared, &mut log).await {
+                    log.due(until);
+                    return;
                 }
-                Ok(Err(refusal)) => {
-                    log.info(refusal.status());
-                    assert_unavailable(&refusal);
-                    sleep(PAUSE).await;
-                }
-                Err(_) => {
-                    log.info(0);
-                    sleep(PAUSE).await;
-                }
+                shared.resumed.fetch_add(1, Ordering::Relaxed);
             }
             self.seat += 1;
         }
     }
 
     /// Reads one stream until it ends or has been read for long enough; the ID of the end, if
-    /// that was reached.
+    /// that was reached or patience was over.
     async fn read(
         &mut self,
         mut stream: EventStream,
@@ -663,7 +766,13 @@ impl Follower {
                 log.end(EndedBy::Client);
                 return Some(until);
             }
+            let last = self.last(&ends.borrow());
+            let patience = last.and(self.patience).unwrap_or(Duration::MAX);
             tokio::select! {
+                () = sleep(patience) => {
+                    log.end(EndedBy::Client);
+                    return last;
+                }
                 block = stream.block_or_end() => match block {
                     Ok(block) => stays_for -= usize::from(self.take(block, shared, log)),
                     Err(Next::End) => {
@@ -709,15 +818,20 @@ impl Follower {
 
     /// The last ID that this reader has to wait for, once it is known and reached.
     fn end(&self, ends: &Option<BTreeMap<Place, u64>>) -> Option<u64> {
+        let until = self.last(ends)?;
+        let reached = self.cursor.as_deref().map(id_of)?;
+        (reached >= until).then_some(until)
+    }
+
+    /// The last ID that this reader has to wait for, once it is known.
+    fn last(&self, ends: &Option<BTreeMap<Place, u64>>) -> Option<u64> {
         let place = |channel: &String| (channel.clone(), Kind::Message);
         let ends = ends.as_ref()?;
         let until = self
             .channels
             .iter()
             .filter_map(|channel| ends.get(&place(channel)));
-        let until = until.max().copied().unwrap_or(0);
-        let reached = self.cursor.as_deref().map(id_of)?;
-        (reached >= until).then_some(until)
+        Some(until.max().copied().unwrap_or(0))
     }
 }
 

@@ -1,10 +1,12 @@
 //! The shares of a rate limit against a model of the bucket's row: several replicas, requests in any
-//! pattern, asks that take their time, overtake each other's answers, or fail. All is drawn from a
-//! seed.
+//! pattern, asks that take their time, those of several replicas in any order. All is drawn from a
+//! seed. No ask fails here, and none takes so long that a request passes without its share.
 //!
-//! What is promised: the fleet gives a tenth more than the limit in a window at most; a key that
-//! uses one replica has its whole limit there, and one that stays below its limit is never refused
-//! there; a lone replica is exact.
+//! What is checked: the fleet passes no more than the limit and a tenth in a window of the row. Of
+//! the window, the start is left out for as long as the slowest ask and its answer take, each up to
+//! 2 ms late: what replicas pass by then may be of the window before. And a key that uses one
+//! replica, a lone one or one of several, is refused only after it had its whole limit there, in the
+//! length of a window and the same time more.
 
 use super::*;
 use crate::planted::{self, Bug};
