@@ -109,6 +109,8 @@ pub(crate) struct Deletion {
 pub(crate) struct Batch {
     /// Where its items begin.
     pub(crate) start: usize,
+    /// When the page or the stream was asked for.
+    pub(crate) asked: Time,
     /// When the page was asked for; for a stream's batch, when it came.
     pub(crate) began: Time,
     pub(crate) ended: Time,
@@ -304,6 +306,8 @@ pub(crate) struct Facts {
 /// A stream that is open.
 #[derive(Debug)]
 struct OpenStream {
+    /// When it was asked for.
+    asked: Time,
     /// Its place among the streams whose API key changes.
     keyed: Option<usize>,
 }
@@ -501,11 +505,11 @@ impl Facts {
                 matches!(answer, None | Some(Answer::Done))
             }
             (Call::Messages { .. }, Some(Answer::Messages { items, more })) => {
-                self.batch(process, began, ended, items, !more);
+                self.batch(process, began, (began, ended), items, !more);
                 true
             }
             (Call::Changes { .. }, Some(Answer::Changes { items, more })) => {
-                self.batch(process, began, ended, items, !more);
+                self.batch(process, began, (began, ended), items, !more);
                 true
             }
             (Call::Unread { c, s }, Some(Answer::Messages { items, more })) => {
@@ -537,7 +541,13 @@ impl Facts {
                     });
                     self.key_streams.len() - 1
                 });
-                self.stream_of.insert(process, OpenStream { keyed });
+                self.stream_of.insert(
+                    process,
+                    OpenStream {
+                        asked: began,
+                        keyed,
+                    },
+                );
                 true
             }
             (Call::Ack { c, s, id }, answer) => {
@@ -694,8 +704,8 @@ impl Facts {
     fn batch<T: Into<Item>>(
         &mut self,
         process: Process,
-        began: Time,
-        ended: Time,
+        asked: Time,
+        (began, ended): (Time, Time),
         items: Vec<T>,
         is_last: bool,
     ) {
@@ -706,6 +716,7 @@ impl Facts {
         let view = &mut self.views[*view];
         view.batches.push(Batch {
             start: view.items.len(),
+            asked,
             began,
             ended,
             is_last,
@@ -720,16 +731,20 @@ impl Facts {
 
     fn events(&mut self, events: Events) {
         self.last_time = self.last_time.max(events.t);
-        if !self.stream_of.contains_key(&events.p) {
-            self.flaw(|| format!("process {} has no stream open", events.p));
-        }
+        let asked = match self.stream_of.get(&events.p) {
+            Some(stream) => stream.asked,
+            None => {
+                self.flaw(|| format!("process {} has no stream open", events.p));
+                events.t
+            }
+        };
         if let (Some(view), Some(first)) = (self.view_of.get(&events.p), events.items.first()) {
             self.views[*view]
                 .after
                 .get_or_insert(first.id.saturating_sub(1));
         }
         if !events.items.is_empty() {
-            self.batch(events.p, events.t, events.t, events.items, false);
+            self.batch(events.p, asked, (events.t, events.t), events.items, false);
         }
         if let (Some(view), Some(cursor)) = (self.view_of.get(&events.p), events.cursor) {
             let view = &mut self.views[*view];

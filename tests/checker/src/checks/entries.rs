@@ -218,7 +218,10 @@ impl Entry<'_> {
                 newest = newest.max(id);
                 seen.pop();
             }
-            if let Some(id) = self.position(read, newest) {
+            // What was read before a failover that lost it tells nothing of what follows.
+            if self.standing.failover(operation.ended).is_none()
+                && let Some(id) = self.position(read, newest)
+            {
                 seen.push(std::cmp::Reverse((operation.ended, id)));
             }
             self.check_read(operation, read, newest, report);

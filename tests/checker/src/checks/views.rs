@@ -6,7 +6,7 @@ use rustc_hash::FxHashSet;
 use super::Report;
 use super::standing::Standing;
 use crate::facts::{Batch, Facts, Item, Outcome, Place, View};
-use crate::history::{Id, Time};
+use crate::history::Id;
 use crate::verdict::Kind;
 
 pub(super) fn check(facts: &Facts, standing: &Standing<'_>, report: &mut Report) {
@@ -100,7 +100,8 @@ fn check_content(facts: &Facts, standing: &Standing<'_>, view: &View, report: &m
     let process = view.process;
     let mut moved = Vec::new();
     for index in 0..view.batches.len() {
-        let Batch { start, ended, .. } = view.batches[index];
+        let batch = view.batches[index];
+        let start = batch.start;
         for (offset, item) in view.batch(index).iter().enumerate() {
             if !view.places.contains(&item.place) {
                 continue; // not asked for, and told of as such
@@ -120,7 +121,7 @@ fn check_content(facts: &Facts, standing: &Standing<'_>, view: &View, report: &m
                     )
                 });
             } else {
-                check_gone(facts, standing, view, item, ended, report);
+                check_gone(facts, standing, view, &batch, item, report);
             }
         }
     }
@@ -179,16 +180,21 @@ fn check_gone(
     facts: &Facts,
     standing: &Standing<'_>,
     view: &View,
+    batch: &Batch,
     item: &Item,
-    seen_at: Time,
     report: &mut Report,
 ) {
-    let process = view.process;
+    let (process, seen_at) = (view.process, batch.ended);
     let writer = item
         .value
         .and_then(|value| standing.writer(item.place.sort(), value))
         .filter(|writer| writer.outcome != Outcome::Refused);
-    let excused = standing.deleted.contains(&item.id) || standing.failover(seen_at).is_some();
+    // A stream from before the failover shows what its replica still has in memory, until that
+    // has seen that the database is another.
+    let lost_with = writer.and_then(|writer| standing.failover(writer.ended));
+    let from_before = lost_with.is_some_and(|(_, failover)| batch.asked <= failover.at);
+    let excused =
+        standing.deleted.contains(&item.id) || standing.failover(seen_at).is_some() || from_before;
     // A deletion of a status entry has no value to be traced by.
     let traced = writer.is_some() || item.value.is_none();
     if !excused || !traced {

@@ -1,6 +1,6 @@
 //! A failover to an asynchronous standby may lose the end of what was committed, and nothing else.
 
-use handoff_checker::history::{Answer, Line, Lossy, Message, Nemesis, Phase};
+use handoff_checker::history::{Answer, Call, Change, Final, Line, Lossy, Message, Nemesis, Phase};
 use handoff_checker::{Kind, Verdict};
 
 use crate::story::{
@@ -67,6 +67,92 @@ fn the_last_commits_may_be_lost_and_are_counted() {
         (two.failovers[0].posts, two.failovers[0].oldest),
         (2, 96 - 45)
     );
+}
+
+#[test]
+fn a_stream_from_before_still_shows_what_was_lost_and_a_later_page_does_not() {
+    let late = after_losing(&[16], |lines| {
+        for line in lines {
+            if let Line::Events(events) = line
+                && events.p == STREAM
+                && events.items.iter().any(|item| item.id == 16)
+            {
+                events.t = 98;
+            }
+        }
+    });
+    assert!(late.is_sound(), "{late}");
+
+    let mut shown = None;
+    let page = after_losing(&[16], |lines| {
+        for line in lines.iter_mut() {
+            if let Line::Events(events) = line
+                && events.p == STREAM
+            {
+                let position = events.items.iter().position(|item| item.id == 16);
+                shown = shown.take().or(position.map(|index| events.items[index]));
+            }
+        }
+        let mut story = Story {
+            lines: std::mem::take(lines),
+        };
+        let call = Call::Messages { c: EVEN, after: 14 };
+        let items = vec![shown.unwrap()];
+        story.done(20, (97, 99), call, Answer::Messages { items, more: false });
+        *lines = story.lines;
+    });
+    assert_eq!(page.count(Kind::Phantom), 1, "{page}");
+}
+
+/// A deletion of an entry that a read saw, then the failover or not, then a value set and read.
+fn entry_after(failover: bool) -> Verdict {
+    let mut story = Story::empty();
+    let (c, k) = (EVEN, 3);
+    let get = || Call::Get { c, k };
+    story.done(3, (1, 2), Call::Set { c, k, v: 1 }, Answer::Done);
+    story.done(3, (40, 41), Call::Unset { c, k }, Answer::Done);
+    story.done(4, (42, 43), get(), Answer::Value(None));
+    if failover {
+        fail_over(&mut story.lines);
+    }
+    story.done(3, (100, 101), Call::Set { c, k, v: 2 }, Answer::Done);
+    story.done(4, (102, 103), get(), Answer::Value(Some(2)));
+    story.done(3, (104, 105), Call::Unset { c, k }, Answer::Done);
+    let change = |id, value| Change {
+        id,
+        channel: c,
+        key: k,
+        value,
+    };
+    let finals = [
+        Final::Messages {
+            c,
+            items: Vec::new(),
+            done: true,
+        },
+        Final::Changes {
+            c,
+            items: vec![change(1, Some(1)), change(3, Some(2)), change(4, None)],
+            done: true,
+        },
+        Final::Entries {
+            c,
+            entries: Vec::new(),
+        },
+        Final::Channels(vec![c]),
+    ];
+    story.lines.extend(finals.map(Line::Final));
+    story.close().verdict()
+}
+
+#[test]
+fn what_was_read_before_it_was_lost_tells_nothing_of_later() {
+    let excused = entry_after(true);
+    assert_eq!(excused.count(Kind::Stale), 0, "{excused}");
+    assert_eq!(excused.count(Kind::Lost), 0, "{excused}");
+    let lost = entry_after(false);
+    assert_eq!(lost.count(Kind::Lost), 1, "{lost}");
+    assert_eq!(lost.count(Kind::Stale), 1, "{lost}");
 }
 
 #[test]
