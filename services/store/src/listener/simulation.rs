@@ -77,15 +77,17 @@ impl Ears for Model {
             world.failed += 1;
         }
         self.some_time(30).await;
-        let mut world = self.world();
-        world.tried_at = Instant::now();
-        if !world.reachable || world.random.random_bool(0.3) {
-            return Err(crate::Error::unavailable("nobody answers"));
-        }
-        let (sender, receiver) = mpsc::unbounded_channel();
-        world.connection = Some(sender);
-        world.failed = 0;
-        drop(world);
+        let receiver = {
+            let mut world = self.world();
+            world.tried_at = Instant::now();
+            if !world.reachable || world.random.random_bool(0.3) {
+                return Err(crate::Error::unavailable("nobody answers"));
+            }
+            let (sender, receiver) = mpsc::unbounded_channel();
+            world.connection = Some(sender);
+            world.failed = 0;
+            receiver
+        };
         // LISTEN is done; its answer is on its way.
         self.some_time(10).await;
         self.world().tried_at = Instant::now();
