@@ -99,7 +99,7 @@ pub(crate) fn message(id: u64) -> Message {
     let n = id - 10;
     Message {
         id,
-        channel: if n % 2 == 0 { EVEN } else { ODD },
+        channel: if n.is_multiple_of(2) { EVEN } else { ODD },
         seq: n.div_ceil(2),
         value: n,
     }
