@@ -2,7 +2,7 @@
 //!
 //! The relay is asked once, and its answer recorded: status, headers and body. A process of its own
 //! then gives that answer to every request that it has read to the end, through the same crates with
-//! the same settings as `services/relay/src/serve.rs` and `main.rs` have: tokio's threads, hyper's
+//! the same settings as `services/relay/src/connection.rs` and `main.rs` have: tokio's threads, hyper's
 //! connections, axum's router and body, the allocator, page size. It checks no key, parses no JSON
 //! and counts nothing.
 
