@@ -7,6 +7,7 @@ pub mod channels;
 pub mod errors;
 pub mod ids;
 pub mod inbox;
+mod json;
 pub mod keys;
 pub mod messages;
 pub mod names;

@@ -3,7 +3,8 @@
 
 use crate::{ErrorCode, Invalid};
 use serde::{Deserialize, Serialize};
-use std::{borrow::Borrow, fmt, sync::Arc};
+use smol_str::SmolStr;
+use std::{borrow::Borrow, fmt};
 use utoipa::ToSchema;
 
 /// Longest message content and status value, in bytes of UTF-8.
@@ -19,10 +20,10 @@ pub const DESCRIPTION_MAX_CHARS: usize = 1_024;
 
 macro_rules! text_type {
     ($(#[$meta:meta])* $name:ident) => {
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
+        // Short ones, as names are, need no memory of their own; long ones are shared.
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ToSchema)]
         $(#[$meta])*
-        #[serde(transparent)]
-        pub struct $name(Arc<str>);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// The text.
@@ -45,6 +46,12 @@ macro_rules! text_type {
         impl Borrow<str> for $name {
             fn borrow(&self) -> &str {
                 &self.0
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
             }
         }
 

@@ -10,10 +10,10 @@ pub const COMMENT: &str = ": handoff\n\n";
 /// each on a line of its own. JSON has no raw line breaks, so the data is one line.
 pub fn message_frame(message: &Message) -> Bytes {
     use std::io::Write;
-    let mut frame = Vec::with_capacity(message.content.as_str().len() + 320);
-    // Writing to a Vec can't fail, and a message always serializes.
+    let mut frame = Vec::with_capacity(message.json_len() + 64);
+    // Writing to a Vec can't fail.
     let _ = write!(frame, "id: {}\nevent: message\ndata: ", message.id);
-    let _ = serde_json::to_writer(&mut frame, message);
+    message.write_json(&mut frame);
     frame.extend_from_slice(b"\n\n");
     frame.into()
 }

@@ -63,13 +63,15 @@ impl From<Timestamp> for OffsetDateTime {
 }
 
 /// `2026-09-21T14:13:20.000042Z`, written digit by digit: a page of messages has fifty of them.
-struct Rfc3339Text([u8; 27]);
+pub(crate) struct Rfc3339Text([u8; 27]);
 
 impl Rfc3339Text {
-    fn new(timestamp: Timestamp) -> Self {
-        let time = OffsetDateTime::from(timestamp);
+    pub(crate) fn new(timestamp: Timestamp) -> Self {
+        let time = OffsetDateTime::from_unix_timestamp(timestamp.as_seconds())
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let (year, month, day) = time.to_calendar_date();
-        let (hour, minute, second, micros) = time.to_hms_micro();
+        let (hour, minute, second) = time.to_hms();
+        let micros = timestamp.0.rem_euclid(1_000_000) as u32;
         let mut text = *b"0000-00-00T00:00:00.000000Z";
         // Years of four digits, as of RFC 3339.
         write_digits(&mut text[0..4], year.unsigned_abs().min(9_999));
@@ -82,7 +84,7 @@ impl Rfc3339Text {
         Self(text)
     }
 
-    fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         // ASCII throughout.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }

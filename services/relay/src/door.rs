@@ -18,7 +18,6 @@ use axum::{
     response::Response,
 };
 use bytes::{Bytes, BytesMut};
-use futures_util::future::Either;
 use handoff_core::{
     Caller, ChannelGrant, ChannelsGrant, Error, IdempotencyKey, Operation, Relay, Result, Spent,
     StreamGrant, TeamGrant,
@@ -33,7 +32,9 @@ use opentelemetry::trace::FutureExt;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use std::{
+    borrow::Cow,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -113,24 +114,26 @@ where
     let mut spent = None;
     let trace = RequestTrace::start(app.export, &parts, metrics);
     let handler_span = trace.handler_span();
-    let work = async {
-        let caller = admit(&app, &parts, needs, &mut spent).await?;
-        handler(ApiRequest {
-            app,
-            parts,
-            body: body.clone(),
-            caller,
-        })
-        .await
-    };
-    let outcome = match trace.context() {
-        Some(context) => {
-            let work = work.instrument(handler_span.clone());
-            Either::Left(work.with_context(context))
+    let outcome = {
+        // Pinned where it is: it is large, and moving it costs.
+        let mut work = pin!(async {
+            let caller = admit(&app, &parts, needs, &mut spent).await?;
+            handler(ApiRequest {
+                app,
+                parts,
+                body: body.clone(),
+                caller,
+            })
+            .await
+        });
+        match trace.context() {
+            Some(context) => {
+                let work = work.as_mut().instrument(handler_span.clone());
+                work.with_context(context).await
+            }
+            None => work.as_mut().await,
         }
-        None => Either::Right(work),
-    }
-    .await;
+    };
     if outcome.is_err() && body_comes {
         body.drain().await;
     }
@@ -275,22 +278,25 @@ async fn authenticate(app: &App, parts: &Parts) -> Result<Caller> {
 }
 
 /// The first key that is not empty decides, right or wrong.
-fn api_key(parts: &Parts) -> Option<String> {
-    let header = |name: &str| {
-        let value = parts.headers.get(name)?;
-        Some(String::from_utf8_lossy(value.as_bytes()).trim().to_owned())
+fn api_key(parts: &Parts) -> Option<Cow<'_, str>> {
+    let header = |name: &str, key_in: fn(&str) -> &str| {
+        let key = match String::from_utf8_lossy(parts.headers.get(name)?.as_bytes()) {
+            Cow::Borrowed(value) => Cow::Borrowed(key_in(value)),
+            Cow::Owned(value) => Cow::Owned(key_in(&value).to_owned()),
+        };
+        (!key.is_empty()).then_some(key)
     };
-    let bearer = header("authorization").and_then(|value| {
-        let (scheme, key) = value.split_once(' ')?;
-        scheme
-            .eq_ignore_ascii_case("bearer")
-            .then(|| key.trim().to_owned())
-    });
-    [bearer, header("x-api-key")]
-        .into_iter()
-        .flatten()
-        .find(|key| !key.is_empty())
-        .or_else(|| Query::new(parts.uri.query()).token())
+    header("authorization", bearer_token)
+        .or_else(|| header("x-api-key", str::trim))
+        .or_else(|| Query::new(parts.uri.query()).token().map(Cow::Owned))
+}
+
+/// The token of `Bearer <token>`; empty where the scheme is another.
+fn bearer_token(value: &str) -> &str {
+    match value.trim().split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+        _ => "",
+    }
 }
 
 impl App {
@@ -406,12 +412,9 @@ impl ApiRequest {
     }
 
     /// A segment of the path, decoded; none if it isn't UTF-8.
-    fn segment(&self, index: usize) -> Option<String> {
+    fn segment(&self, index: usize) -> Option<Cow<'_, str>> {
         let segment = self.parts.uri.path().split('/').nth(index)?;
-        percent_decode_str(segment)
-            .decode_utf8()
-            .ok()
-            .map(|text| text.into_owned())
+        percent_decode_str(segment).decode_utf8().ok()
     }
 
     /// The ID at the end of the path.
@@ -445,7 +448,7 @@ impl ApiRequest {
     }
 
     /// The key that the request came with.
-    pub(crate) fn api_key(&self) -> Option<String> {
+    pub(crate) fn api_key(&self) -> Option<Cow<'_, str>> {
         api_key(&self.parts)
     }
 
@@ -517,6 +520,11 @@ pub(crate) fn ok_bytes(json: Bytes) -> Response {
 /// An answer to something that was made.
 pub(crate) fn created(body: &impl serde::Serialize) -> Result<Response> {
     Ok(error::json(StatusCode::CREATED, body))
+}
+
+/// An answer to something that was made, whose JSON is written already.
+pub(crate) fn created_bytes(json: Bytes) -> Response {
+    error::json_bytes(StatusCode::CREATED, json)
 }
 
 /// An answer to something that is gone.

@@ -21,6 +21,11 @@ const PAYLOAD_MAX: usize = 7_900;
 /// Beyond this many channels an entry says "any".
 const CHANNELS_MAX: usize = 64;
 
+/// Marks an entry in which a channel was opened; something may have been deleted as well.
+const CREATED: &str = "+";
+/// Marks an entry in which nothing was deleted, nor a channel opened.
+const NOTHING_DELETED: &str = "-";
+
 /// Which channels a range of IDs touches in a way that streams show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Touched {
@@ -47,6 +52,8 @@ pub struct BellEntry {
     pub statuses: Touched,
     /// A channel was opened.
     pub channel_created: bool,
+    /// A message or a channel may have been deleted.
+    pub deletions: bool,
 }
 
 impl Touched {
@@ -120,6 +127,10 @@ impl From<&SlotCommit> for BellEntry {
                 .events
                 .iter()
                 .any(|event| matches!(event.kind, EventKind::ChannelCreated)),
+            deletions: commit.events.iter().any(|event| {
+                use EventKind::{ChannelDeleted, MessageDeleted};
+                matches!(event.kind, MessageDeleted(_) | ChannelDeleted)
+            }),
         };
         entry.bound();
         entry
@@ -136,10 +147,12 @@ impl BellEntry {
             self.touched.join(next.touched);
             self.acks.join(next.acks);
             self.statuses.join(next.statuses);
+            self.deletions |= next.deletions;
         } else {
             self.touched = Touched::Any;
             self.acks = Touched::Any;
             self.statuses = Touched::Any;
+            self.deletions = true;
         }
         self.last = self.last.max(next.last);
         self.channel_created |= next.channel_created;
@@ -153,13 +166,14 @@ impl BellEntry {
     }
 
     fn encode(&self, text: &mut String) {
-        let created = if self.channel_created { "+" } else { "" };
+        // An entry with neither mark is an older release's, which says nothing of deletions.
+        let mark = match (self.channel_created, self.deletions) {
+            (true, _) => CREATED,
+            (false, false) => NOTHING_DELETED,
+            (false, true) => "",
+        };
         // Writing to a String can't fail.
-        let _ = write!(
-            text,
-            ";{},{},{},{created}",
-            self.slot, self.first, self.last
-        );
+        let _ = write!(text, ";{},{},{},{mark}", self.slot, self.first, self.last);
         self.touched.encode("", text);
         self.acks.encode("a", text);
         self.statuses.encode("s", text);
@@ -170,7 +184,7 @@ impl BellEntry {
         let slot = Slot::new(fields.next()?.parse().ok()?)?;
         let first = fields.next()?.parse().ok()?;
         let last = fields.next()?.parse().ok()?;
-        let channel_created = fields.next()? == "+";
+        let mark = fields.next()?;
         let mut entry = Self {
             slot,
             first,
@@ -178,7 +192,8 @@ impl BellEntry {
             touched: Touched::NONE,
             acks: Touched::NONE,
             statuses: Touched::NONE,
-            channel_created,
+            channel_created: mark == CREATED,
+            deletions: mark != NOTHING_DELETED,
         };
         for field in fields {
             if let Some(channel) = field.strip_prefix('a') {
@@ -276,6 +291,7 @@ mod tests {
             acks: Touched::NONE,
             statuses: Touched::NONE,
             channel_created: false,
+            deletions: false,
         }
     }
 
@@ -309,12 +325,33 @@ mod tests {
         });
         let expected = BellEntry {
             channel_created: true,
+            // The mark of an opened channel doesn't rule it out.
+            deletions: true,
             acks: among(&[5, 6]),
             statuses: Touched::Any,
             ..entry(3, 10, 13, &[1, 2])
         };
         assert_eq!(round_trip(&mut pending), [expected, entry(63, 1, 1, &[])]);
         assert!(pending.is_empty());
+    }
+
+    #[test]
+    fn deletions_are_told_of_and_nothing_else_rules_them_out() {
+        let deleted = BellEntry {
+            deletions: true,
+            ..entry(3, 13, 13, &[1])
+        };
+        for (second, expected) in [(entry(3, 13, 13, &[1]), false), (deleted, true)] {
+            let mut pending = PendingBells::default();
+            pending.add(entry(3, 10, 12, &[1]));
+            pending.add(second);
+            assert_eq!(round_trip(&mut pending)[0].deletions, expected);
+        }
+        let older = Bell::parse(COMMITS, "7;3,10,12,,1", ReplicaId(8));
+        let Some(Bell::Commits(entries)) = older else {
+            panic!("{older:?}");
+        };
+        assert!(entries[0].deletions);
     }
 
     #[test]
@@ -326,6 +363,7 @@ mod tests {
         for touched in [&entry.touched, &entry.acks, &entry.statuses] {
             assert_eq!(*touched, Touched::Any);
         }
+        assert!(entry.deletions);
     }
 
     #[test]

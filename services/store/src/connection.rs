@@ -3,13 +3,17 @@
 use crate::{
     DatabaseUrl, Error, READ_TIMEOUT, Result, StoreConfig,
     metrics::PoolMetrics,
+    readers::Readers,
     trace::{StatementSpan, pool_wait},
 };
 use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Status, Timeouts,
 };
 use futures_util::future::poll_fn;
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio_postgres::{AsyncMessage, Client, Row, types::ToSql};
 use tracing::Instrument;
 
@@ -30,10 +34,15 @@ const LANE_SETTINGS: &str = "-c synchronous_commit=on -c lock_timeout=2s \
 const READER_SETTINGS: &str = "-c statement_timeout=10s -c lock_timeout=2s \
      -c idle_in_transaction_session_timeout=5s";
 
-/// The pool that reads go through, each a statement or a pipeline of them.
+/// How long a read waits for a connection.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The pool that reads go through: single statements over the connections that they share, a
+/// pipeline of several over one of its own.
 #[derive(Clone)]
 pub struct DataPlane {
     pool: Pool,
+    readers: Arc<Readers>,
     metrics: PoolMetrics,
 }
 
@@ -51,17 +60,20 @@ impl DataPlane {
             .max_size(config.pool_size)
             .runtime(Runtime::Tokio1)
             .timeouts(Timeouts {
-                wait: Some(Duration::from_secs(5)),
-                create: Some(Duration::from_secs(5)),
-                recycle: Some(Duration::from_secs(5)),
+                wait: Some(WAIT_TIMEOUT),
+                create: Some(WAIT_TIMEOUT),
+                recycle: Some(WAIT_TIMEOUT),
             })
             .build()
             .map_err(|error| Error::Internal(Box::new(error)))?;
-        let metrics = PoolMetrics::new();
-        Ok(Self { pool, metrics })
+        Ok(Self {
+            readers: Arc::new(Readers::new(pool.clone())),
+            pool,
+            metrics: PoolMetrics::new(),
+        })
     }
 
-    /// Runs statements on a pooled connection; `name` says in a trace what they do.
+    /// Runs statements on a pooled connection of their own; `name` says in a trace what they do.
     ///
     /// A connection whose answer doesn't come in time isn't used again: the next borrower would
     /// wait behind that answer.
@@ -70,41 +82,16 @@ impl DataPlane {
         name: &'static str,
         statements: impl AsyncFnOnce(&Object) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T> {
-        let client = Discarded(Some(self.borrow().instrument(pool_wait()).await?));
-        let borrowed = client.0.as_ref().ok_or(Error::Overloaded)?;
-        let span = StatementSpan::start(name);
-        let answer = tokio::time::timeout(READ_TIMEOUT, statements(borrowed));
-        let answer = answer.instrument(span.span()).await;
-        match answer {
-            Ok(Ok(answer)) => {
+        let borrowed = self.waited_for(async { Ok(self.pool.get().await?) });
+        let client = Discarded::new(borrowed.await?);
+        let borrowed = client.get().ok_or(Error::Overloaded)?;
+        match answer(name, statements(borrowed)).await? {
+            Some(answer) => {
                 client.give_back();
                 Ok(answer)
             }
-            // It may have been inside a transaction, which nobody else must find open.
-            Ok(Err(error)) => {
-                span.failed(error.code().map_or("_OTHER", |code| code.code()));
-                Err(error.into())
-            }
-            Err(_) => {
-                span.failed("timeout");
-                Err(Error::unavailable("no answer in time"))
-            }
+            None => Err(Error::unavailable("no answer in time")),
         }
-    }
-
-    async fn borrow(&self) -> Result<Object> {
-        let began = Instant::now();
-        let borrowed = self.pool.get().await;
-        self.metrics.wait_duration.record(began.elapsed());
-        if borrowed.is_err() {
-            self.metrics.failures.increment(1);
-        }
-        Ok(borrowed?)
-    }
-
-    /// Connections in use, and who waits for one.
-    pub(crate) fn pool_status(&self) -> Status {
-        self.pool.status()
     }
 
     /// Runs one statement, prepared on first use; `name` says in a trace what it does.
@@ -114,11 +101,45 @@ impl DataPlane {
         sql: &str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>> {
-        self.run(name, async |client| {
+        let turn = self.waited_for(self.readers.turn(WAIT_TIMEOUT)).await?;
+        let client = turn.client().ok_or(Error::Overloaded)?;
+        let rows = async {
             let statement = client.prepare_cached(sql).await?;
             client.query(&statement, params).await
-        })
-        .await
+        };
+        match answer(name, rows).await? {
+            Some(rows) => Ok(rows),
+            None => {
+                turn.retire();
+                Err(Error::unavailable("no answer in time"))
+            }
+        }
+    }
+
+    async fn waited_for<T>(&self, connection: impl Future<Output = Result<T>>) -> Result<T> {
+        let began = Instant::now();
+        let connection = connection.instrument(pool_wait()).await;
+        self.metrics.wait_duration.record(began.elapsed());
+        if connection.is_err() {
+            self.metrics.failures.increment(1);
+        }
+        connection
+    }
+
+    /// How the pool's connections are used.
+    pub(crate) fn usage(&self) -> PoolUsage {
+        let Status {
+            size,
+            available,
+            waiting,
+            max_size,
+        } = self.pool.status();
+        PoolUsage {
+            size,
+            idle: available + self.readers.idle(),
+            waiting: waiting + self.readers.waiting(),
+            max_size,
+        }
     }
 
     pub(crate) fn close(&self) {
@@ -126,11 +147,48 @@ impl DataPlane {
     }
 }
 
+/// What came of statements; none where the answer didn't come in time.
+async fn answer<T>(
+    name: &'static str,
+    statements: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<Option<T>> {
+    let span = StatementSpan::start(name);
+    let answer = tokio::time::timeout(READ_TIMEOUT, statements);
+    match answer.instrument(span.span()).await {
+        Ok(Ok(answer)) => Ok(Some(answer)),
+        Ok(Err(error)) => {
+            span.failed(error.code().map_or("_OTHER", |code| code.code()));
+            Err(error.into())
+        }
+        Err(_) => {
+            span.failed("timeout");
+            Ok(None)
+        }
+    }
+}
+
+/// Connections of a pool, and who waits for one.
+pub(crate) struct PoolUsage {
+    pub(crate) size: usize,
+    pub(crate) idle: usize,
+    pub(crate) waiting: usize,
+    pub(crate) max_size: usize,
+}
+
 /// A pooled connection that is thrown away unless it is given back: its user may be dropped at
-/// any await (a client that hangs up), with statements under way.
-struct Discarded(Option<Object>);
+/// any await (a client that hangs up), with statements under way, or inside a transaction, which
+/// nobody else must find open.
+pub(crate) struct Discarded(Option<Object>);
 
 impl Discarded {
+    pub(crate) fn new(client: Object) -> Self {
+        Self(Some(client))
+    }
+
+    pub(crate) fn get(&self) -> Option<&Object> {
+        self.0.as_ref()
+    }
+
     fn give_back(mut self) {
         drop(self.0.take());
     }

@@ -1,6 +1,7 @@
 //! What happened in a slot, as lanes report it and as it is read back from the tables.
 
 use crate::{ChannelId, Result, Store, messages};
+use futures_util::try_join;
 use handoff_protocol::{TeamId, TraceParent, ids::Slot, messages::SharedMessage};
 use tokio_postgres::types::ToSql;
 
@@ -116,33 +117,35 @@ const RANGE_LIMIT: i64 = 500;
 impl Store {
     /// Reads what stands in `(after, up_to]` in the given channels, all of one slot.
     ///
-    /// Every ID up to `up_to` must be decided. A deleted channel is reported whatever the range.
+    /// Every ID up to `up_to` must be decided. Without `deletions` nothing was deleted in the
+    /// range, and what was before isn't reported; with them a deleted channel is, whatever the
+    /// range.
     pub async fn read_range(
         &self,
         channels: &[(TeamId, ChannelId)],
         after: i64,
         up_to: i64,
+        deletions: bool,
     ) -> Result<RangeRead> {
         if channels.is_empty() {
             return Ok(RangeRead::default());
         }
         let teams: Vec<i64> = channels.iter().map(|(team, _)| team.serial()).collect();
         let ids: Vec<i64> = channels.iter().map(|(_, channel)| channel.0).collect();
-        let (messages, deleted, channels) = self
-            .data
-            .run("read range", async |client| {
-                let messages = client.prepare_cached(messages::IN_RANGE).await?;
-                let deleted = client.prepare_cached(DELETED_MESSAGES).await?;
-                let channels = client.prepare_cached(DELETED_CHANNELS).await?;
-                let limit = RANGE_LIMIT + 1;
-                let range: [&(dyn ToSql + Sync); 5] = [&teams, &ids, &after, &up_to, &limit];
-                futures_util::try_join!(
-                    client.query(&messages, &range),
-                    client.query(&deleted, &range),
-                    client.query(&channels, &range[..2]),
-                )
-            })
-            .await?;
+        let limit = RANGE_LIMIT + 1;
+        let range: [&(dyn ToSql + Sync); 5] = [&teams, &ids, &after, &up_to, &limit];
+        let query = |sql, params| self.data.query("read range", sql, params);
+        let deleted = async {
+            match deletions {
+                true => try_join!(
+                    query(DELETED_MESSAGES, &range),
+                    query(DELETED_CHANNELS, &range[..2]),
+                ),
+                false => Ok(Default::default()),
+            }
+        };
+        let (messages, (deleted, channels)) =
+            try_join!(query(messages::IN_RANGE, &range), deleted)?;
         let mut read = RangeRead {
             cut_off: messages.len() as i64 > RANGE_LIMIT || deleted.len() as i64 > RANGE_LIMIT,
             ..RangeRead::default()

@@ -31,6 +31,7 @@ mod metrics;
 pub mod migrations;
 mod notifier;
 pub mod rate_limits;
+mod readers;
 pub mod replicas;
 pub mod signing_keys;
 pub mod slots;

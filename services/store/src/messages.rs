@@ -156,33 +156,53 @@ pub(crate) const APPEND: &str = "
 /// are counted on from what the slot's sequence gave last. The sequence follows at the end, when
 /// everything is written.
 ///
+/// Where the sequence still stands at the caller's `known_last_id`, nobody else has written to the
+/// slot since: then a channel's ID and newest `seq` are as the caller knows them, and only where
+/// they are null they are looked up.
+///
 /// One row comes back, with what the caller needs to know all IDs and `seq`s.
 pub(crate) const APPEND_ALL: &str = "
-    with heads as materialized (
-        select array_agg(channel.id order by ord) as channel_ids,
-            array_agg(coalesce(newest.seq, 0) order by ord) as seqs,
+    with slots as materialized (
+        select array_agg(last_id order by ord) as last_ids,
+            array_agg(last_id = known_last_id order by ord) as undisturbed
+        from (
+            select ord, known_last_id,
+                coalesce(pg_sequence_last_value(sequence::regclass), 0) as last_id
+            from unnest($7::oid[], $8::bigint[]) with ordinality
+                as slot (sequence, known_last_id, ord)
+        ) slot
+    ),
+    heads as materialized (
+        select array_agg(coalesce(channel.id, known_channel_id) order by ord) as channel_ids,
+            array_agg(coalesce(newest.seq, known_seq, 0) order by ord) as seqs,
             clock_timestamp() as created_at
-        from unnest($1::bigint[], $2::text[], $3::bigint[]) with ordinality
-            as wanted (team_id, name, known_id, ord)
+        from (
+            select ord, team_id, name, known_id,
+                case when undisturbed[slot] then known_channel_id end as known_channel_id,
+                case when undisturbed[slot] then known_seq end as known_seq
+            from unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[],
+                    $6::int[])
+                with ordinality
+                as channel (team_id, name, known_id, known_channel_id, known_seq, slot, ord)
+            cross join slots
+            offset 0
+        ) wanted
         left join lateral (
             select c.id
             from channels c
-            where c.team_id = wanted.team_id and c.name = wanted.name and c.deleted_id is null
+            where wanted.known_channel_id is null
+                and c.team_id = wanted.team_id and c.name = wanted.name and c.deleted_id is null
             limit 1
         ) channel on true
         left join lateral (
             select m.seq
             from messages m
-            where m.team_id = wanted.team_id and m.channel_id = channel.id
+            where wanted.known_channel_id is null
+                and m.team_id = wanted.team_id and m.channel_id = channel.id
                 and m.id >= wanted.known_id
             order by m.id desc
             limit 1
         ) newest on true
-    ),
-    slots as materialized (
-        select array_agg(coalesce(pg_sequence_last_value(sequence::regclass), 0) order by ord)
-            as last_ids
-        from unnest($4::oid[]) with ordinality as slot (sequence, ord)
     ),
     drawn as materialized (
         select ($1::bigint[])[place] as team_id,
@@ -198,8 +218,8 @@ pub(crate) const APPEND_ALL: &str = "
             end as channel_id,
             last_ids[slot] + nth_in_slot as id, seqs[place] + nth_in_channel as seq, created_at,
             input.*
-        from unnest($6::int[], $7::int[], $8::int[], $9::int[], $10::text[], $11::text[],
-                $12::text[], $13::bigint[], $14::bytea[], $15::text[], $16::bytea[], $17::bytea[])
+        from unnest($10::int[], $11::int[], $12::int[], $13::int[], $14::text[], $15::text[],
+                $16::text[], $17::bigint[], $18::bytea[], $19::text[], $20::bytea[], $21::bytea[])
             as input (place, slot, nth_in_slot, nth_in_channel, sender, content, mention, thread_id,
                 key_hash, idempotency_key, body_hash, traceparent)
         cross join heads
@@ -245,7 +265,7 @@ pub(crate) const APPEND_ALL: &str = "
     select channel_ids, seqs, last_ids, created_at,
         (
             select count(setval(sequence::regclass, last_ids[ord] + messages))
-            from unnest($4::oid[], $5::int[]) with ordinality as slot (sequence, messages, ord)
+            from unnest($7::oid[], $9::int[]) with ordinality as slot (sequence, messages, ord)
         ) as sequences_set
     from heads
     cross join slots

@@ -135,11 +135,11 @@ impl Store {
         let (writes, bytes) = self.lanes.queued();
         gauge!("handoff_lane_queued_writes").set(writes as f64);
         gauge!("handoff_lane_queued_bytes").set(bytes as f64);
-        let data = self.data.pool_status();
+        let data = self.data.usage();
         gauge!("handoff_pool_waiting_reads").set(data.waiting as f64);
         let (control_size, control_idle) = (self.control.size() as usize, self.control.num_idle());
         for (pool, size, idle, max) in [
-            ("data", data.size, data.available, data.max_size),
+            ("data", data.size, data.idle, data.max_size),
             (
                 "control",
                 control_size,

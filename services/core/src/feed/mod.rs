@@ -253,8 +253,15 @@ async fn read(
     request: &slot::ReadRequest,
 ) -> handoff_store::Result<()> {
     let began = SystemTime::now();
+    let slot::ReadRequest {
+        channels,
+        after,
+        up_to,
+        deletions,
+        ..
+    } = request;
     let read = store
-        .read_range(&request.channels, request.after, request.up_to)
+        .read_range(channels, *after, *up_to, *deletions)
         .await?;
     let traced: Vec<_> = read.events.iter().filter_map(Event::traceparent).collect();
     let taken_in = slot.feed().apply_read(request, read);

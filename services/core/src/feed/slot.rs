@@ -56,6 +56,8 @@ pub(crate) struct ReadRequest {
     pub(crate) channels: Vec<ChannelKey>,
     pub(crate) after: i64,
     pub(crate) up_to: i64,
+    /// Whether something may have been deleted in the range.
+    pub(crate) deletions: bool,
     /// What the range touches: a ring that came meanwhile knows whether it missed something.
     touched: Touched,
 }
@@ -67,6 +69,7 @@ enum Pending {
         last: i64,
         touched: Touched,
         channel_created: bool,
+        deletions: bool,
     },
 }
 
@@ -196,6 +199,7 @@ impl SlotFeed {
                 last,
                 touched,
                 channel_created,
+                deletions,
                 ..
             } = bell;
             self.add_pending(
@@ -204,6 +208,7 @@ impl SlotFeed {
                     last,
                     touched,
                     channel_created,
+                    deletions,
                 },
             );
         }
@@ -347,6 +352,7 @@ impl SlotFeed {
             channels,
             after: watermark,
             up_to,
+            deletions: true,
             touched: Touched::Any,
         })
     }
@@ -357,17 +363,22 @@ impl SlotFeed {
         while let Some((&first, waiting)) = self.pending.first_key_value()
             && (first <= watermark + 1 || self.overtakes(waiting))
         {
-            if let Pending::Heard { last, touched, .. } = waiting
+            if let Pending::Heard {
+                last,
+                touched,
+                deletions,
+                ..
+            } = waiting
                 && *last > watermark
             {
                 let channels = self.subscribed(touched);
                 if !channels.is_empty() {
-                    let (up_to, touched) = (*last, touched.clone());
                     return Some(ReadRequest {
                         channels,
                         after: watermark,
-                        up_to,
-                        touched,
+                        up_to: *last,
+                        deletions: *deletions,
+                        touched: touched.clone(),
                     });
                 }
             }
@@ -537,6 +548,7 @@ impl SlotFeed {
                 channels: self.rings.keys().copied().collect(),
                 after: watermark,
                 up_to: value,
+                deletions: true,
                 touched: Touched::Any,
             }),
             Some(_) => None,

@@ -1,7 +1,7 @@
 //! `/api/channels/{channel}/messages`, threads, acks and unread.
 
 use crate::{
-    door::{ApiRequest, created, no_content, ok},
+    door::{ApiRequest, created_bytes, no_content, ok, ok_bytes},
     openapi::{LimitParams, PageParams, WaitParams},
 };
 use axum::response::Response;
@@ -51,7 +51,11 @@ pub(crate) async fn post_message(mut request: ApiRequest) -> Result<Response> {
         .post_message(&grant, message, idempotency_key)
         .await?
     {
-        Posted::New(message) => created(&*message),
+        Posted::New(message) => {
+            let mut json = Vec::with_capacity(message.json_len());
+            message.write_json(&mut json);
+            Ok(created_bytes(json.into()))
+        }
         Posted::Replayed(message) => {
             let mut response = ok(&message)?;
             let replayed = HeaderValue::from_static("true");
@@ -89,7 +93,8 @@ pub(crate) async fn list_messages(request: ApiRequest) -> Result<Response> {
     };
     let wait = query.wait()?;
     let relay = request.relay();
-    ok(&relay.list_messages(&grant, &filter, page, wait).await?)
+    let page = relay.list_messages(&grant, &filter, page, wait).await?;
+    Ok(ok_bytes(page.to_json().into()))
 }
 
 /// Delete a message.
@@ -172,5 +177,6 @@ pub(crate) async fn list_acks(request: ApiRequest) -> Result<Response> {
 pub(crate) async fn list_unread(request: ApiRequest) -> Result<Response> {
     let grant = request.channel_grant(Operation::ListUnread).await?;
     let (limit, wait) = (request.query().limit()?, request.query().wait()?);
-    ok(&request.relay().list_unread(&grant, limit, wait).await?)
+    let page = request.relay().list_unread(&grant, limit, wait).await?;
+    Ok(ok_bytes(page.to_json().into()))
 }

@@ -35,7 +35,7 @@ pub(super) type Limited<'a> = Vec<(TeamId, &'a str)>;
 pub(super) struct Appender {
     all: Statement,
     each: Statement,
-    known_ids: KnownIds,
+    heads: Heads,
     /// Batches that are appended post by post, since one failed a moment ago: whoever retries
     /// what was stored, or posts to what is gone, must not make every batch run twice.
     cautious: u8,
@@ -49,7 +49,7 @@ impl Appender {
         Ok(Self {
             all: client.prepare(messages::APPEND_ALL).await?,
             each: client.prepare(messages::APPEND).await?,
-            known_ids: KnownIds::default(),
+            heads: Heads::default(),
             cautious: 0,
         })
     }
@@ -64,7 +64,7 @@ impl Appender {
             self.cautious -= 1;
             return Append::Each;
         }
-        match posts.to.iter().all(|to| self.known_ids.get(*to).is_some()) {
+        match posts.to.iter().all(|to| self.heads.get(*to).is_some()) {
             true => Append::All,
             false => Append::Each,
         }
@@ -90,7 +90,7 @@ impl Appender {
         let channels: Vec<&str> = to.iter().map(|(_, channel)| *channel).collect();
         let known_ids: Vec<i64> = to
             .iter()
-            .map(|to| self.known_ids.get(*to).unwrap_or(0))
+            .map(|to| self.heads.get(*to).map_or(0, |head| head.id))
             .collect();
         let idempotency = group.column(|post| match planted!(ForgetIdempotency) {
             true => None,
@@ -119,6 +119,16 @@ impl Appender {
         let threads = group.column(|post| post.message.thread_id.map(Id::serial));
         match how {
             Append::All => {
+                let heads: Vec<Option<Head>> =
+                    to.iter().map(|to| self.heads.in_streak(*to)).collect();
+                let of_heads = |of: fn(&Head) -> i64| {
+                    let column = heads.iter().map(|head| head.as_ref().map(of));
+                    column.collect::<Vec<_>>()
+                };
+                let of_slots = |of: &dyn Fn(Slot) -> i64| {
+                    let column = posts.slots.iter().map(|(slot, _)| of(*slot));
+                    column.collect::<Vec<_>>()
+                };
                 let sequences: Vec<u32> = posts
                     .slots
                     .iter()
@@ -126,11 +136,15 @@ impl Appender {
                     .collect();
                 let drawn: Vec<i32> = posts.slots.iter().map(|(_, drawn)| *drawn).collect();
                 let place = |of: fn(&Place) -> i32| posts.places.iter().map(of).collect::<Vec<_>>();
-                let params: [&(dyn ToSql + Sync); 17] = [
+                let params: [&(dyn ToSql + Sync); 21] = [
                     &teams,
                     &channels,
                     &known_ids,
+                    &of_heads(|head| head.channel.0),
+                    &of_heads(|head| head.seq),
+                    &posts.slots_of_channels,
                     &sequences,
+                    &of_slots(&|slot| self.heads.last_id(slot)),
                     &drawn,
                     &place(|place| place.channel),
                     &place(|place| place.slot),
@@ -175,48 +189,122 @@ impl Appender {
 
     /// Takes note of what the batch's events tell of channels.
     pub(super) fn learn(&mut self, events: &[Event]) {
-        self.known_ids.learn(events);
+        self.heads.learn(events);
     }
 
     /// Forgets channels that posts didn't find.
     pub(super) fn forget(&mut self, missing: &[(TeamId, &str)]) {
         for (team, channel) in missing {
-            self.known_ids.forget(*team, channel);
+            self.heads.forget(*team, channel);
         }
     }
 }
 
-/// The newest message of each channel that this session has posted to, as far as it knows: where
-/// the search for a channel's newest row may end. Others may have posted since.
+/// What this session knows of slots and channels, from its own commits.
 #[derive(Default)]
-struct KnownIds {
-    by_team: HashMap<TeamId, HashMap<String, i64>>,
+struct Heads {
+    by_team: HashMap<TeamId, HashMap<String, Head>>,
     channels: usize,
+    streaks: HashMap<Slot, Streak>,
 }
 
-impl KnownIds {
+/// The newest message of a channel that this session has posted. Others may have posted since.
+#[derive(Clone, Copy)]
+struct Head {
+    channel: ChannelId,
+    id: i64,
+    seq: i64,
+}
+
+/// IDs of a slot that this session drew one after the other, with nobody else's between them.
+///
+/// Whoever writes draws an ID. So as long as the slot's sequence stands at `last`, a channel's
+/// newest message is this session's if that lies in the streak.
+#[derive(Clone, Copy)]
+struct Streak {
+    first: i64,
+    last: i64,
+}
+
+impl Heads {
     /// Beyond this many channels all are forgotten.
     const CHANNELS_MAX: usize = 20_000;
 
-    fn get(&self, (team, channel): (TeamId, &str)) -> Option<i64> {
+    fn get(&self, (team, channel): (TeamId, &str)) -> Option<Head> {
         self.by_team.get(&team)?.get(channel).copied()
     }
 
+    /// The head, if it is the channel's as long as the slot's sequence stands where it stood.
+    fn in_streak(&self, to: (TeamId, &str)) -> Option<Head> {
+        let streak = self.streaks.get(&to.0.slot())?;
+        self.get(to).filter(|head| head.id >= streak.first)
+    }
+
+    /// Where the slot's sequence stood after this session's last commit; an ID that none has,
+    /// where it has committed nothing.
+    fn last_id(&self, slot: Slot) -> i64 {
+        self.streaks.get(&slot).map_or(-1, |streak| streak.last)
+    }
+
+    /// Takes note of all that a transaction committed.
     fn learn(&mut self, events: &[Event]) {
+        let mut drawn: Vec<(Slot, Streak)> = Vec::new();
         for event in events {
-            let EventKind::Message(message) = &event.kind else {
-                continue;
-            };
-            let channels = self.by_team.entry(event.team).or_default();
-            if let Some(known_id) = channels.get_mut(message.channel.as_str()) {
-                *known_id = event.id;
-                continue;
+            let (slot, id) = (event.team.slot(), event.id);
+            match drawn.iter_mut().find(|(drawn, _)| *drawn == slot) {
+                Some((_, streak)) => {
+                    streak.first = streak.first.min(id);
+                    streak.last = streak.last.max(id);
+                }
+                None => drawn.push((
+                    slot,
+                    Streak {
+                        first: id,
+                        last: id,
+                    },
+                )),
             }
-            channels.insert(message.channel.as_str().to_owned(), event.id);
-            self.channels += 1;
-            if self.channels > Self::CHANNELS_MAX {
-                *self = Self::default();
+        }
+        for (slot, drawn) in drawn {
+            let streak = self.streaks.entry(slot).or_insert(drawn);
+            if drawn.first == streak.last + 1 {
+                streak.last = drawn.last;
+            } else {
+                *streak = drawn;
             }
+        }
+        for event in events {
+            match &event.kind {
+                EventKind::Message(message) => {
+                    if let Some(channel) = event.channel {
+                        let (id, seq) = (event.id, message.seq);
+                        let head = Head { channel, id, seq };
+                        self.learn_head(event.team, message.channel.as_str(), head);
+                    }
+                }
+                // A channel of the same name would be another.
+                EventKind::ChannelDeleted => {
+                    if let Some(streak) = self.streaks.get_mut(&event.team.slot()) {
+                        streak.first = streak.last + 1;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn learn_head(&mut self, team: TeamId, channel: &str, head: Head) {
+        let channels = self.by_team.entry(team).or_default();
+        if let Some(known) = channels.get_mut(channel) {
+            if known.id < head.id {
+                *known = head;
+            }
+            return;
+        }
+        channels.insert(channel.to_owned(), head);
+        self.channels += 1;
+        if self.channels > Self::CHANNELS_MAX {
+            *self = Self::default();
         }
     }
 
@@ -248,6 +336,8 @@ pub(super) struct Posts<'a> {
     by_channel: HashMap<(TeamId, &'a str), i32>,
     /// How many go to each of `to`.
     counts: Vec<i32>,
+    /// Which of `slots` each of `to` belongs to.
+    slots_of_channels: Vec<i32>,
     /// The slots, each with how many of its IDs these posts draw.
     slots: Vec<(Slot, i32)>,
     places: Vec<Place>,
@@ -258,18 +348,19 @@ impl<'a> Posts<'a> {
         let to = (post.team, post.channel.as_str());
         let next = self.to.len() as i32 + 1;
         let channel = *self.by_channel.entry(to).or_insert(next);
-        if channel == next {
-            self.to.push(to);
-            self.counts.push(0);
-        }
-        let nth_in_channel = &mut self.counts[channel as usize - 1];
-        *nth_in_channel += 1;
         let slot = post.team.slot();
         let known = self.slots.iter().position(|(known, _)| *known == slot);
         let index = known.unwrap_or_else(|| {
             self.slots.push((slot, 0));
             self.slots.len() - 1
         });
+        if channel == next {
+            self.to.push(to);
+            self.counts.push(0);
+            self.slots_of_channels.push(index as i32 + 1);
+        }
+        let nth_in_channel = &mut self.counts[channel as usize - 1];
+        *nth_in_channel += 1;
         let nth_in_slot = &mut self.slots[index].1;
         *nth_in_slot += 1;
         self.places.push(Place {

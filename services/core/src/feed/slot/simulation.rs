@@ -290,7 +290,9 @@ impl World {
                     message,
                     deleted: false,
                 } if wanted => EventKind::Message(message.clone()),
-                RowKind::Deletion(message) if wanted => EventKind::MessageDeleted(*message),
+                RowKind::Deletion(message) if wanted && request.deletions => {
+                    EventKind::MessageDeleted(*message)
+                }
                 _ => continue,
             };
             read.events.push(Event {
