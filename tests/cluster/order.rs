@@ -6,6 +6,8 @@ use futures_util::future::join_all;
 use handoff_checker::History;
 use harness::load::{Kind, Load, Writing};
 use harness::{Agent, TestRelay};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
 /// Sound, and every single write answered 2xx: nothing is broken here that would excuse a 503.
@@ -204,5 +206,52 @@ async fn g2_g4_replicas_with_different_lanes_share_one_order() {
     for mut load in loads {
         load.written().await;
         assert_flawless(&load.finish().await, 6 * 30);
+    }
+}
+
+/// A lane looks a channel up only where others have written since it last did: whatever two
+/// replicas do in turns, each post must land in the channel that stands, with its next `seq`.
+#[tokio::test]
+async fn g2_g4_whoever_writes_in_between_no_seq_is_left_out_or_repeated() {
+    const CHANNELS: [&str; 3] = ["build", "deploy", "review"];
+    let relay = TestRelay::builder().replicas(2).start().await;
+    let admin = relay.admin();
+    let mut random = StdRng::seed_from_u64(28);
+    let mut posted: [Vec<String>; 3] = Default::default();
+    for step in 0..400 {
+        // Mostly the one that wrote last, so that it has something to rely on.
+        let agent = admin.on(usize::from(random.random_bool(0.2)));
+        let index = random.random_range(0..CHANNELS.len());
+        let (channel, stands) = (CHANNELS[index], &mut posted[index]);
+        let path = format!("/api/channels/{channel}");
+        match random.random_range(0..20) {
+            0 if !stands.is_empty() => {
+                agent.delete(&path).await.expect(204);
+                stands.clear();
+            }
+            1 if !stands.is_empty() => {
+                let id = &stands[random.random_range(0..stands.len())];
+                // It may be gone already.
+                agent.delete(format!("{path}/messages/{id}")).await;
+            }
+            2 if !stands.is_empty() => {
+                let body = json!({"last_read_id": stands.last()});
+                agent.post(format!("{path}/ack"), body).await.expect(200);
+            }
+            3 if !stands.is_empty() => {
+                let body = json!({"key": "step", "value": step.to_string()});
+                agent.put(format!("{path}/status"), body).await.expect(200);
+            }
+            _ => {
+                let message = agent.say(channel, &format!("step {step}")).await;
+                assert_eq!(message["seq"], stands.len() + 1, "{channel}, step {step}");
+                stands.push(message["id"].as_str().unwrap().to_owned());
+                let page = admin
+                    .on(step % 2)
+                    .get(format!("{path}/messages?limit=1"))
+                    .await;
+                assert_eq!(page.expect(200)["messages"][0]["id"], message["id"]);
+            }
+        }
     }
 }
