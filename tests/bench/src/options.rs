@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Command, Parser, Subcommand};
 
+use crate::scenarios::profile::Load;
+
 /// Measures a relay, and beside it, in the same run, the limits that its figures are held to.
 ///
 /// Starts a durable Postgres of its own and the relay's replicas, and stops both at the end.
@@ -111,6 +113,8 @@ pub(crate) enum Measure {
     Mcp(McpOptions),
     /// What an operation costs when there is ten times as much of something
     Growth(GrowthOptions),
+    /// What a load is made of: flame graphs, syscalls, allocations, statements and their plans
+    Profile(ProfileOptions),
     /// Render the tables and plots of saved reports
     Report(ReportOptions),
     /// Limit (a): answer what standard input says, for this program itself
@@ -131,6 +135,7 @@ impl Measure {
             Self::Wake(_) => Self::Wake(ScenarioOptions::defaults(true)?),
             Self::Mcp(_) => Self::Mcp(ScenarioOptions::defaults(true)?),
             Self::Growth(_) => Self::Growth(ScenarioOptions::defaults(true)?),
+            Self::Profile(options) => Self::Profile(options.quick()),
             Self::All | Self::Report(_) | Self::AnswerWithoutStoring => self,
         })
     }
@@ -312,6 +317,33 @@ pub(crate) struct GrowthOptions {
 
 impl ScenarioOptions for GrowthOptions {
     const QUICK: &'static [&'static str] = &["--factor", "2", "--held", "0.5"];
+}
+
+#[derive(Args)]
+pub(crate) struct ProfileOptions {
+    /// Loads to look into, one after the other
+    #[arg(long, value_name = "LOAD,LOAD", value_enum, value_delimiter = ',',
+        default_values_t = Load::ALL)]
+    pub(crate) load: Vec<Load>,
+    /// The folder whose PROFILES.md gets the tables, between the marks of each load, and whose folder
+    /// `profiles` the flame graphs and plans
+    #[arg(long, value_name = "FOLDER", default_value = "tests/bench")]
+    pub(crate) out: PathBuf,
+    /// A relay that counts allocations, built with --features count-allocations [default:
+    /// handoff-relay-counting beside this program, if there is one]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) counting_relay_bin: Option<PathBuf>,
+    /// Do without perf: no flame graphs and no syscalls
+    #[arg(long)]
+    pub(crate) without_perf: bool,
+}
+
+impl ProfileOptions {
+    /// A smoke run writes where it is told to.
+    fn quick(self) -> Self {
+        let load = vec![Load::Post, Load::Read, Load::Mixed, Load::Fanout];
+        Self { load, ..self }
+    }
 }
 
 #[derive(Args)]
