@@ -119,7 +119,9 @@ async fn run_scenario(server: &Server, common: &Common, command: Measure) -> Res
 }
 
 async fn measure_scenario(server: &Server, common: &Common, command: Measure) -> Result<Scenario> {
-    use scenarios::{deliver, fanout, growth, mcp, mixed, post, profile, read, streams, wake};
+    use scenarios::{
+        deliver, fanout, growth, mcp, mixed, post, profile, read, storage, streams, wake,
+    };
     match command {
         Measure::Post(options) => {
             let scenario = post::run(server, common, &options);
@@ -160,6 +162,10 @@ async fn measure_scenario(server: &Server, common: &Common, command: Measure) ->
         Measure::Profile(options) => {
             let scenario = profile::run(server, common, &options);
             scenario.await.context("profile failed")
+        }
+        Measure::Storage(options) => {
+            let scenario = storage::run(server, common, &options);
+            scenario.await.context("storage failed")
         }
         Measure::All | Measure::Report(_) | Measure::AnswerWithoutStoring => {
             bail!("this is no scenario")

@@ -115,6 +115,8 @@ pub(crate) enum Measure {
     Growth(GrowthOptions),
     /// What a load is made of: flame graphs, syscalls, allocations, statements and their plans
     Profile(ProfileOptions),
+    /// Fillfactors of the tables that are updated, and what each index of the messages costs and saves
+    Storage(StorageOptions),
     /// Render the tables and plots of saved reports
     Report(ReportOptions),
     /// Limit (a): answer what standard input says, for this program itself
@@ -136,6 +138,7 @@ impl Measure {
             Self::Mcp(_) => Self::Mcp(ScenarioOptions::defaults(true)?),
             Self::Growth(_) => Self::Growth(ScenarioOptions::defaults(true)?),
             Self::Profile(options) => Self::Profile(options.quick()),
+            Self::Storage(_) => Self::Storage(ScenarioOptions::defaults(true)?),
             Self::All | Self::Report(_) | Self::AnswerWithoutStoring => self,
         })
     }
@@ -347,6 +350,44 @@ impl ProfileOptions {
 }
 
 #[derive(Args)]
+pub(crate) struct StorageOptions {
+    /// Fillfactors that are compared
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_values_t = [100, 90, 70, 50],
+        value_parser = clap::value_parser!(u8).range(10..=100))]
+    pub(crate) fillfactors: Vec<u8>,
+    /// Rows of each channel in the tables that are updated: an agent's ack, an agent's status
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(10..))]
+    pub(crate) agents: u32,
+    /// Updates of each table
+    #[arg(long, value_name = "N", default_value_t = 64_000, value_parser = clap::value_parser!(u32).range(100..))]
+    pub(crate) updates: u32,
+    /// Messages that are appended with and without each index
+    #[arg(long, value_name = "N", default_value_t = 64_000, value_parser = clap::value_parser!(u32).range(100..))]
+    pub(crate) appended: u32,
+    /// Messages of the channel that pages are read from
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(100..))]
+    pub(crate) messages: u32,
+    /// The folder whose PROFILES.md gets the tables [default: none does]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+impl ScenarioOptions for StorageOptions {
+    const QUICK: &'static [&'static str] = &[
+        "--fillfactors",
+        "100,50",
+        "--agents",
+        "20",
+        "--updates",
+        "640",
+        "--appended",
+        "640",
+        "--messages",
+        "1000",
+    ];
+}
+
+#[derive(Args)]
 pub(crate) struct ReportOptions {
     /// Reports that were saved with --save; a scenario that several have is taken from the last
     #[arg(required = true, value_name = "FILE")]
@@ -372,7 +413,7 @@ mod tests {
 
     use super::{
         DeliverOptions, FanoutOptions, GrowthOptions, McpOptions, MixedOptions, Options,
-        PostOptions, ReadOptions, ScenarioOptions, StreamsOptions, WakeOptions,
+        PostOptions, ReadOptions, ScenarioOptions, StorageOptions, StreamsOptions, WakeOptions,
     };
 
     #[test]
@@ -388,6 +429,7 @@ mod tests {
             WakeOptions::defaults(quick).unwrap();
             McpOptions::defaults(quick).unwrap();
             GrowthOptions::defaults(quick).unwrap();
+            StorageOptions::defaults(quick).unwrap();
         }
         assert_eq!(PostOptions::defaults(true).unwrap().connections, [8]);
     }

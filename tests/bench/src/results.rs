@@ -12,7 +12,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::options::ReportOptions;
-use crate::report::Report;
+use crate::report::{Report, Scenario};
 
 /// Between the marks of this command stands what is written here.
 const COMMAND: &str = "report";
@@ -55,6 +55,11 @@ fn newest(mut reports: Vec<Report>) -> Vec<Report> {
     }
     reports.retain(|report| !report.scenarios.is_empty());
     reports
+}
+
+/// A scenario's tables.
+pub(crate) fn section(scenario: &Scenario) -> String {
+    tables::section(scenario)
 }
 
 /// The lines between which a command writes.

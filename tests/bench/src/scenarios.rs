@@ -10,5 +10,6 @@ pub(crate) mod post;
 mod posters;
 pub(crate) mod profile;
 pub(crate) mod read;
+pub(crate) mod storage;
 pub(crate) mod streams;
 pub(crate) mod wake;

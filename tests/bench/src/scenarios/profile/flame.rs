@@ -13,6 +13,8 @@ use inferno::flamegraph::color::MultiPalette;
 /// Frames below this share of the whole, in percent, are left out of the graph: they can't be read,
 /// and make it several times as large.
 const MIN_WIDTH: f64 = 0.2;
+/// Where a stack was longer than what was kept of it.
+const CUT: &str = ";[unknown];";
 /// How the kernel's functions are marked.
 const KERNEL: &str = "_[k]";
 
@@ -44,6 +46,7 @@ impl Stacks {
                 Bottom::Thread => stack.to_owned(),
                 Bottom::Process(names) => renamed(stack, names),
             };
+            let stack = stack.replacen(CUT, ";", 1);
             Some((stack, count.parse().ok()?))
         });
         Ok(Self(stacks.collect()))
@@ -123,9 +126,8 @@ fn busy_with(stack: &str) -> String {
         .iter()
         .find_map(|prefix| name.strip_prefix(prefix))
         .unwrap_or(name);
-    if name.starts_with("syscall") {
-        // On the way in or out.
-        return "kernel: entry of syscalls".to_owned();
+    if name.starts_with("syscall") || name.starts_with("exit_to_user_mode") {
+        return "kernel: way into and out of syscalls".to_owned();
     }
     format!("kernel: {name}")
 }
@@ -139,19 +141,19 @@ mod tests {
     use super::{Bottom, Stacks};
 
     const SAMPLES: &str = "\
-postgres   446 16627.075871:    1003009 cpu-clock: 
-\tffffffff816b9563 __x64_sys_pwrite64+0xa3 ([kernel.kallsyms])
-\tffffffff821ecc51 do_syscall_64+0x71 ([kernel.kallsyms])
-\t          1ead7f XLogFlush+0x13f (/usr/lib/postgresql/15/bin/postgres)
-\t          152b05 main+0x215 (/usr/lib/postgresql/15/bin/postgres)
+postgres     446/446   16627.075871: cpu-clock: 
+\tffffffff816b9563 __x64_sys_pwrite64 ([kernel.kallsyms])
+\tffffffff821ecc51 do_syscall_64 ([kernel.kallsyms])
+\t          1ead7f XLogFlush (/usr/lib/postgresql/15/bin/postgres)
+\t          152b05 main (/usr/lib/postgresql/15/bin/postgres)
 
-postgres   447 16627.094357:    1003009 cpu-clock: 
-\t          1616dd _bt_compare+0x1cd (/usr/lib/postgresql/15/bin/postgres)
-\t          152b05 main+0x215 (/usr/lib/postgresql/15/bin/postgres)
+postgres     447/447   16627.094357: cpu-clock: 
+\t          1616dd _bt_compare (/usr/lib/postgresql/15/bin/postgres)
+\t          152b05 main (/usr/lib/postgresql/15/bin/postgres)
 
-postgres   447 16627.095357:    1003009 cpu-clock: 
-\t          1616dd _bt_compare+0x1cd (/usr/lib/postgresql/15/bin/postgres)
-\t          152b05 main+0x215 (/usr/lib/postgresql/15/bin/postgres)
+postgres     447/447   16627.095357: cpu-clock: 
+\t          1616dd _bt_compare (/usr/lib/postgresql/15/bin/postgres)
+\t          152b05 main (/usr/lib/postgresql/15/bin/postgres)
 
 ";
 

@@ -20,8 +20,9 @@ use tokio::process::{Child, Command};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Samples a second of a processor. Not a round number, so as not to keep step with timers.
 const FREQUENCY: &str = "997";
-/// Of each stack so much is kept, in bytes: enough for the relay's deepest.
-const STACK: &str = "dwarf,16384";
+/// Of each stack so much is kept, which is all that `perf` can: a request's future and those inside
+/// it take tens of kilobytes of it while they are moved.
+const STACK: &str = "dwarf,65528";
 /// What waits to be written may take so much, or samples are lost.
 const BUFFER: &str = "32M";
 
@@ -178,7 +179,8 @@ impl Output {
     pub(super) async fn samples(&self) -> Result<Vec<u8>> {
         let script = Command::new("perf")
             // Names of inlined functions take minutes, and the release has none.
-            .args(["script", "--no-inline", "--force", "--input"])
+            .args(["script", "--no-inline", "--force"])
+            .args(["--fields", "comm,pid,tid,time,event,ip,sym,dso", "--input"])
             .arg(self.file())
             .stdin(Stdio::null())
             .output()

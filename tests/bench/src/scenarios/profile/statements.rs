@@ -24,8 +24,8 @@ pub(crate) const POSTGRES_SETTINGS: [(&str, &str); 5] = [
 /// Of so many statements the plan is looked at: each, timed node by node, costs several times what
 /// it does else.
 const SAMPLE_RATE: f64 = 0.05;
-/// Statements of a table, those that take most time.
-const SHOWN: i64 = 12;
+/// Statements that take less than this share of the time are left out: what replicas do once a second.
+const SMALL: f64 = 0.002;
 /// The table shows so much of a statement that has no name.
 const BEGINNING: usize = 60;
 
@@ -55,14 +55,18 @@ pub(super) async fn reset(sql: &Client) -> Result<()> {
 pub(super) async fn counted(sql: &Client) -> Result<Vec<Statement>> {
     let rows = sql
         .query(
-            "select query, calls, rows, total_exec_time, shared_blks_hit, shared_blks_read,
-                shared_blks_dirtied, wal_bytes::float8
-             from pg_stat_statements s
-             join pg_database d on d.oid = s.dbid
-             where d.datname = current_database() and query !~ 'pg_stat_statements'
-             order by total_exec_time desc
-             limit $1",
-            &[&SHOWN],
+            "select *
+             from (
+                select query, calls, rows, total_exec_time, shared_blks_hit, shared_blks_read,
+                    shared_blks_dirtied, wal_bytes::float8,
+                    total_exec_time / sum(total_exec_time) over () as share
+                from pg_stat_statements s
+                join pg_database d on d.oid = s.dbid
+                where d.datname = current_database() and query !~ 'pg_stat_statements'
+             ) s
+             where share >= $1
+             order by share desc",
+            &[&SMALL],
         )
         .await?;
     let known: Vec<_> = hot_statements()
