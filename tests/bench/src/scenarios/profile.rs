@@ -72,14 +72,19 @@ pub(crate) async fn run(
             common.duration().as_secs_f64()
         ),
     );
-    let with_perf = !options.without_perf && perf::is_installed().await?;
-    if !with_perf {
+    let hindrance = if options.without_perf {
+        Some("it was not asked for".to_owned())
+    } else {
+        perf::hindrance().await?
+    };
+    if let Some(hindrance) = &hindrance {
         if !options.without_perf && !common.quick {
-            bail!("{}; or do without: --without-perf", perf::MISSING);
+            bail!("{hindrance}; or do without: --without-perf");
         }
-        let without = "without perf there are no flame graphs and no syscalls";
-        scenario.notes.push(format!("{without}. {}", perf::MISSING));
+        let without = "no flame graphs and no syscalls, without perf";
+        scenario.notes.push(format!("{without}: {hindrance}"));
     }
+    let with_perf = hindrance.is_none();
     let counting = allocations::relay_bin(options)?;
     if counting.is_none() {
         let without = "allocations were not counted";

@@ -19,6 +19,8 @@ use crate::results;
 const CHANNELS: i64 = 16;
 /// Writes of a batch.
 const BATCH: i64 = 32;
+/// Of so many messages one has replies.
+const REPLIED_TO: i64 = 10;
 /// The slot of the one team that there is, as its sequence is named.
 const SLOT: &str = "slot_1";
 /// Of the messages of the channel that is read every so many is by the sender that is asked for, and
@@ -30,34 +32,63 @@ const PAGES: usize = 50;
 const PAGE: &str = "PROFILES.md";
 const COMMAND: &str = "storage";
 
-/// A table whose rows are updated, and the statement that does it.
+/// A table whose rows are updated.
 struct Table {
     name: &'static str,
-    statement: &'static str,
     fill: &'static str,
-    /// Rows of a channel.
-    rows: fn(&StorageOptions) -> i64,
+    writes: Writes,
 }
 
-const TABLES: [Table; 2] = [
+/// What updates them.
+#[derive(Clone, Copy)]
+enum Writes {
+    Acks,
+    Statuses,
+    /// The part of an append that counts replies.
+    Replies,
+}
+
+const TABLES: [Table; 3] = [
     Table {
         name: "acks",
-        statement: "lane: move acks",
         fill: "insert into acks (team_id, channel_id, sender, last_read_id, acked_at, id)
                select 1, channel, 'agent-' || n, n, now(), n
                from generate_series(1, $1::bigint) channel, generate_series(1, $2::bigint) n",
-        rows: |options| i64::from(options.agents),
+        writes: Writes::Acks,
     },
     Table {
         name: "status_entries",
-        statement: "lane: set statuses",
         fill: "insert into status_entries
                    (team_id, channel_id, key, value, updated_by, updated_at, version)
                select 1, channel, 'agent-' || n, 'working on task 0', 'agent-' || n, now(), n
                from generate_series(1, $1::bigint) channel, generate_series(1, $2::bigint) n",
-        rows: |options| i64::from(options.agents),
+        writes: Writes::Statuses,
+    },
+    Table {
+        name: "messages",
+        fill: "insert into messages (team_id, channel_id, id, seq, created_at, sender, content)
+               select 1, channel, n, n, now(), 'agent-' || n, repeat('x', 200)
+               from generate_series(1, $1::bigint) channel, generate_series(1, $2::bigint) n
+               order by n, channel",
+        writes: Writes::Replies,
     },
 ];
+
+impl Writes {
+    fn statement(self) -> Result<String> {
+        match self {
+            Self::Acks => statement("lane: move acks"),
+            Self::Statuses => statement("lane: set statuses"),
+            Self::Replies => Ok("update messages m
+                 set reply_count = m.reply_count + 1
+                 from unnest($1::bigint[], $2::bigint[], $3::bigint[])
+                     as reply (team_id, channel_id, id)
+                 where m.team_id = reply.team_id and m.channel_id = reply.channel_id
+                     and m.id = reply.id"
+                .to_owned()),
+        }
+    }
+}
 
 pub(crate) async fn run(
     server: &Server,
@@ -68,7 +99,8 @@ pub(crate) async fn run(
         COMMAND,
         format!(
             "tables whose rows are updated, {CHANNELS} channels with {} rows each, {} updates of \
-             rows at random by the lane's statement, {BATCH} a batch; then {} messages appended in \
+             rows at random by the lane's statement, {BATCH} a batch (of the messages every \
+             {REPLIED_TO}th gets replies, which are counted in its row); then {} messages appended in \
              such batches with all indexes and without one of them, and pages of 50 from a channel \
              of {} messages, every {EVERY}th by the sender and in the thread that is asked for",
             options.agents, options.updates, options.appended, options.messages
@@ -124,7 +156,7 @@ async fn update(
     let sql = deployment.sql().await?;
     prepare(&sql).await?;
     let name = table.name;
-    let rows = (table.rows)(options);
+    let rows = i64::from(options.agents);
     sql.batch_execute(&format!(
         "alter table {name} set (fillfactor = {fillfactor})"
     ))
@@ -135,7 +167,11 @@ async fn update(
         .await?;
     sql.batch_execute("checkpoint").await?;
     let before = sizes(&sql, name).await?;
-    let writes = sql.prepare(&statement(table.statement)?).await?;
+    let statement = sql.prepare(&table.writes.statement()?).await?;
+    let sequence = sql
+        .query_one("select $1::text::regclass::oid", &[&SLOT])
+        .await?;
+    let sequence: u32 = sequence.get(0);
     let batches = i64::from(options.updates) / BATCH;
     let wal = wal_position(&sql).await?;
     let mut random = Random(1);
@@ -143,7 +179,7 @@ async fn update(
     for batch in 1..=batches {
         let batch = Batch::random(&mut random, batch, rows);
         let start = Instant::now();
-        batch.send(&sql, &writes, name).await?;
+        batch.send(&sql, &statement, table.writes, sequence).await?;
         spent += start.elapsed();
     }
     let updates = (batches * BATCH) as f64;
@@ -175,56 +211,65 @@ async fn update(
 
 /// Writes that go together.
 struct Batch {
-    channels: Vec<String>,
-    agents: Vec<String>,
+    /// Channel and row, both from 1 on.
+    places: Vec<(i64, i64)>,
+    /// Rows of each channel.
+    rows: i64,
     /// Larger in each batch.
     number: i64,
 }
 
 impl Batch {
-    /// Rows at random, none twice: one to every channel in turn.
+    /// Rows at random, none twice: one of every channel in turn.
     fn random(random: &mut Random, number: i64, rows: i64) -> Self {
         let first = random.below(rows);
         let place = |at: i64| (at % CHANNELS + 1, (first + at / CHANNELS) % rows + 1);
-        let (channels, agents) = (0..BATCH).map(place).unzip::<_, _, Vec<_>, Vec<_>>();
-        let channels = channels.iter().map(|n| format!("channel-{n}")).collect();
-        let agents = agents.iter().map(|n| format!("agent-{n}")).collect();
+        let places = (0..BATCH).map(place).collect();
         Self {
-            channels,
-            agents,
+            places,
+            rows,
             number,
         }
     }
 
-    async fn send(&self, sql: &Client, statement: &Statement, table: &str) -> Result<()> {
-        let count = self.channels.len();
+    async fn send(
+        &self,
+        sql: &Client,
+        statement: &Statement,
+        writes: Writes,
+        sequence: u32,
+    ) -> Result<()> {
+        let count = self.places.len();
         let teams = vec![1_i64; count];
-        let sequence: u32 = sql
-            .query_one("select $1::text::regclass::oid", &[&SLOT])
-            .await?
-            .get(0);
         let sequences = vec![sequence; count];
-        if table == "acks" {
-            let wanted = vec![1_000_000 + self.number; count];
-            sql.query(
-                statement,
-                &[&teams, &sequences, &self.channels, &self.agents, &wanted],
-            )
-            .await?;
-        } else {
-            let values = vec![format!("working on task {}", self.number); count];
-            sql.query(
-                statement,
-                &[
-                    &teams,
-                    &sequences,
-                    &self.channels,
-                    &self.agents,
-                    &self.agents,
-                    &values,
-                ],
-            )
-            .await?;
+        let places = self.places.iter();
+        let channels: Vec<_> = places.map(|(n, _)| format!("channel-{n}")).collect();
+        let places = self.places.iter();
+        let agents: Vec<_> = places.map(|(_, n)| format!("agent-{n}")).collect();
+        match writes {
+            Writes::Acks => {
+                let wanted = vec![1_000_000 + self.number; count];
+                sql.execute(
+                    statement,
+                    &[&teams, &sequences, &channels, &agents, &wanted],
+                )
+                .await?;
+            }
+            Writes::Statuses => {
+                let values = vec![format!("working on task {}", self.number); count];
+                sql.execute(
+                    statement,
+                    &[&teams, &sequences, &channels, &agents, &agents, &values],
+                )
+                .await?;
+            }
+            Writes::Replies => {
+                let channels: Vec<_> = self.places.iter().map(|(n, _)| *n).collect();
+                let parent = |row: i64| row * REPLIED_TO % self.rows + 1;
+                let messages: Vec<_> = self.places.iter().map(|(_, n)| parent(*n)).collect();
+                sql.execute(statement, &[&teams, &channels, &messages])
+                    .await?;
+            }
         }
         Ok(())
     }

@@ -26,22 +26,24 @@ const STACK: &str = "dwarf,65528";
 /// What waits to be written may take so much, or samples are lost.
 const BUFFER: &str = "32M";
 
-/// What to say where there is no `perf`.
-pub(super) const MISSING: &str = "perf is not installed: Debian has it in linux-perf, Ubuntu in \
-                                  linux-tools-generic and linux-tools-$(uname -r)";
-
-/// Whether `perf` can be run.
-pub(super) async fn is_installed() -> Result<bool> {
-    let version = Command::new("perf")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
+/// Why `perf` is of no use here, if it isn't, and what would help.
+pub(super) async fn hindrance() -> Result<Option<String>> {
+    let tried = Command::new("perf")
+        .args(["stat", "-e", "syscalls:sys_enter_read", "true"])
+        .stdin(Stdio::null())
+        .output()
         .await;
-    match version {
-        // Ubuntu's is a script that fails where there is none for the kernel.
-        Ok(status) => Ok(status.success()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+    match tried {
+        Ok(tried) if tried.status.success() => Ok(None),
+        Ok(tried) => Ok(Some(format!(
+            "perf can't count syscalls here, which takes root and the kernel's tracepoints: {}",
+            String::from_utf8_lossy(&tried.stderr).trim()
+        ))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Some(
+            "perf is not installed: Debian has it in linux-perf, Ubuntu in linux-tools-generic and \
+             linux-tools-$(uname -r)"
+                .to_owned(),
+        )),
         Err(error) => Err(error).context("perf does not start"),
     }
 }
