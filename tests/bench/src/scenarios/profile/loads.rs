@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use hyper::StatusCode;
+use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::environment::Deployment;
-use crate::http::Connection;
+use crate::http::{Connection, Prepared};
 use crate::options::{FanoutOptions, MixedOptions, PostOptions, ReadOptions, ScenarioOptions};
 use crate::scenarios::listeners::open_streams;
 use crate::scenarios::posters::{Posters, prepare};
@@ -260,7 +262,12 @@ impl Idle {
     async fn open(deployment: &Deployment<'_>, count: usize) -> Result<Self> {
         let team = deployment.sign_up("idle").await?;
         let address = |number| deployment.address(number);
-        let path = |_| "/api/stream".to_owned();
+        // Opens the channel.
+        let post = json!({"content": "the only message"});
+        let post = Prepared::post("/api/channels/idle/messages", &team.key, &post);
+        let mut connection = Connection::open(deployment.address(0)).await?;
+        connection.send(&post).await?.expect(StatusCode::CREATED)?;
+        let path = |_| "/api/channels/idle/stream".to_owned();
         let heard = Arc::new(AtomicU64::new(0));
         let mut streams = JoinSet::new();
         for mut stream in open_streams(address, path, &team.key, count).await? {

@@ -111,12 +111,12 @@ fn syscalls(text: &mut String, found: &Found) {
         let count = counts.iter().find(|(known, _)| known == name);
         count.map_or(0.0, |(_, count)| *count)
     };
-    let all = |counts: &[(String, f64)]| shown(counts.iter().map(|(_, count)| count).sum());
+    let all = |counts: &[(String, f64)]| few(counts.iter().map(|(_, count)| count).sum());
     let _ = writeln!(text, "| all | {} | {} |", all(relay), all(postgres));
     for name in names {
         let counts = [each(relay, name), each(postgres, name)];
         if counts.iter().any(|count| *count >= RARE) {
-            let [relay, postgres] = counts.map(shown);
+            let [relay, postgres] = counts.map(few);
             let _ = writeln!(text, "| `{name}` | {relay} | {postgres} |");
         }
     }
@@ -149,15 +149,15 @@ fn statements(text: &mut String, one: &str, found: &Found) {
             *dirtied as f64,
             *wal_bytes,
         ]
-        .map(|sum| shown(sum / calls));
+        .map(|sum| few(sum / calls));
         let _ = writeln!(
             text,
             "| {} | {} | {} | {} | {} |",
             in_table(name),
-            shown(calls / operations),
+            few(calls / operations),
             of_a_run.join(" | "),
-            shown(milliseconds * 1_000.0 / operations),
-            shown(wal_bytes / operations)
+            few(milliseconds * 1_000.0 / operations),
+            few(wal_bytes / operations)
         );
     }
 }
@@ -175,6 +175,14 @@ fn shares(text: &mut String, load: &str, process: &str, stacks: &Stacks) {
     for (name, share) in stacks.shares().into_iter().take(SHARES) {
         let _ = writeln!(text, "| {} | {} |", in_table(&name), shown(share * 100.0));
     }
+}
+
+/// A count or a cost of one operation: what is small is not nothing.
+fn few(value: f64) -> String {
+    if value > 0.0 && value < 0.005 {
+        return "< 0.01".to_owned();
+    }
+    shown(value)
 }
 
 /// As code, where a bar doesn't end the cell.
