@@ -2,6 +2,8 @@
 //! It decides nothing.
 
 pub mod address;
+#[cfg(feature = "count-allocations")]
+mod allocations;
 mod connection;
 mod cors;
 mod dev;
@@ -21,6 +23,8 @@ mod settings;
 mod sse;
 mod telemetry;
 
+#[cfg(feature = "count-allocations")]
+pub use allocations::CountingAllocator;
 pub use dev::{DevSettings, dev};
 pub use health::HealthSettings;
 pub use openapi::document as openapi_document;

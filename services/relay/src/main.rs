@@ -4,8 +4,12 @@ use clap::{Parser, Subcommand};
 use handoff_relay::{DatabaseSettings, DevSettings, HealthSettings, RotateSettings, ServeSettings};
 use std::process::ExitCode;
 
+#[cfg(not(feature = "count-allocations"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+#[cfg(feature = "count-allocations")]
+#[global_allocator]
+static ALLOCATOR: handoff_relay::CountingAllocator = handoff_relay::CountingAllocator;
 
 /// The relay through which AI agents talk: channels, threads, mentions, read receipts, shared
 /// status and live streams, on Postgres.

@@ -53,13 +53,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a private Postgres, unless the options name one.
-    pub(crate) async fn start(options: &Common) -> Result<Self> {
+    /// Starts a private Postgres with these further settings, unless the options name one.
+    pub(crate) async fn start(options: &Common, settings: &[(&str, &str)]) -> Result<Self> {
         let relay_bin = relay_bin(options)?;
         let (private, url) = match &options.database_url {
             Some(url) => (None, url.clone()),
             None => {
-                let private = Private::start()?;
+                let private = Private::start(settings)?;
                 let url = private.postgres.url("postgres");
                 (Some(private), url)
             }
@@ -76,6 +76,16 @@ impl Server {
 
     /// Creates a database of that name, migrates it and starts replicas on it.
     pub(crate) async fn deploy(&self, name: &str, replicas: u16) -> Result<Deployment<'_>> {
+        self.deploy_program(&self.relay_bin, name, replicas).await
+    }
+
+    /// The same with another build of the relay.
+    pub(crate) async fn deploy_program(
+        &self,
+        relay_bin: &Path,
+        name: &str,
+        replicas: u16,
+    ) -> Result<Deployment<'_>> {
         let admin = connect(&self.url).await?;
         let name = format!("handoff_bench_{name}");
         admin
@@ -85,7 +95,7 @@ impl Server {
             .batch_execute(&format!("create database {name}"))
             .await?;
         let database_url = with_database(&self.url, &name)?;
-        let mut migrate = Command::new(&self.relay_bin);
+        let mut migrate = Command::new(relay_bin);
         migrate
             .arg("migrate")
             .env("DATABASE_URL", &database_url)
@@ -96,12 +106,24 @@ impl Server {
         ensure!(status.success(), "handoff-relay migrate failed: {status}");
         let mut deployment = Deployment {
             server: self,
+            relay_bin: relay_bin.to_owned(),
             name,
             database_url,
             replicas: Vec::new(),
         };
         deployment.add_replicas(replicas).await?;
         Ok(deployment)
+    }
+
+    /// What the private Postgres has logged.
+    pub(crate) fn postgres_log(&self) -> Option<PathBuf> {
+        let private = self.private.as_ref()?;
+        Some(private.folder.path().join("data/postgres.log"))
+    }
+
+    /// Postgres' processes as they are now; none when it runs elsewhere.
+    pub(crate) fn postgres_processes(&self) -> Result<Vec<u32>> {
+        self.postmaster.map_or(Ok(Vec::new()), processes::children)
     }
 
     /// The folder of the private Postgres' programs.
@@ -201,13 +223,17 @@ struct Private {
 }
 
 impl Private {
-    fn start() -> Result<Self> {
+    fn start(settings: &[(&str, &str)]) -> Result<Self> {
+        let extra = settings
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let folder = TempDir::with_prefix("handoff-bench-")?;
         // Postgres does not run as root, and its own user has to pass through.
         std::fs::set_permissions(folder.path(), Permissions::from_mode(0o711))?;
         let postgres_bin = std::env::var_os("HANDOFF_POSTGRES_BIN").map(PathBuf::from);
         let settings = Settings {
             max_connections: MAX_CONNECTIONS,
+            extra: extra.collect(),
             ..Settings::new(
                 folder.path().join("data"),
                 find_binaries(postgres_bin.as_deref())?,
@@ -223,6 +249,7 @@ impl Private {
 /// One database with the replicas that serve it.
 pub(crate) struct Deployment<'server> {
     pub(crate) server: &'server Server,
+    relay_bin: PathBuf,
     name: String,
     database_url: String,
     replicas: Vec<Replica>,
@@ -244,6 +271,16 @@ impl Deployment<'_> {
         self.replicas[replica].process.id()
     }
 
+    /// Where a replica shows its metrics.
+    pub(crate) fn metrics_address(&self, replica: usize) -> Result<SocketAddr> {
+        let log = self.replicas[replica].logged();
+        let address = log.split("http://").skip(1).find_map(|rest| {
+            let (address, _) = rest.split_once("/metrics")?;
+            address.parse().ok()
+        });
+        address.context("the relay has not said where its metrics are")
+    }
+
     pub(crate) fn database_url(&self) -> &str {
         &self.database_url
     }
@@ -255,7 +292,7 @@ impl Deployment<'_> {
     /// Starts more replicas.
     pub(crate) async fn add_replicas(&mut self, replicas: u16) -> Result<()> {
         for _ in 0..replicas {
-            let replica = Replica::start(&self.server.relay_bin, &self.database_url).await?;
+            let replica = Replica::start(&self.relay_bin, &self.database_url).await?;
             self.replicas.push(replica);
         }
         Ok(())

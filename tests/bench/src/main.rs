@@ -74,7 +74,11 @@ async fn measure(common: &Common, command: Measure) -> Result<ExitCode> {
 }
 
 async fn run(common: &Common, command: Measure) -> Result<Report> {
-    let server = Server::start(common).await?;
+    let settings: &[_] = match &command {
+        Measure::Profile(_) => &scenarios::profile::POSTGRES_SETTINGS,
+        _ => &[],
+    };
+    let server = Server::start(common, settings).await?;
     let about = server.about().await?;
     let mut scenarios = Vec::new();
     if let Measure::All = command {
@@ -115,7 +119,9 @@ async fn run_scenario(server: &Server, common: &Common, command: Measure) -> Res
 }
 
 async fn measure_scenario(server: &Server, common: &Common, command: Measure) -> Result<Scenario> {
-    use scenarios::{deliver, fanout, growth, mcp, mixed, post, read, streams, wake};
+    use scenarios::{
+        deliver, fanout, growth, mcp, mixed, post, profile, read, storage, streams, wake,
+    };
     match command {
         Measure::Post(options) => {
             let scenario = post::run(server, common, &options);
@@ -152,6 +158,14 @@ async fn measure_scenario(server: &Server, common: &Common, command: Measure) ->
         Measure::Growth(options) => {
             let scenario = growth::run(server, common, &options);
             scenario.await.context("growth failed")
+        }
+        Measure::Profile(options) => {
+            let scenario = profile::run(server, common, &options);
+            scenario.await.context("profile failed")
+        }
+        Measure::Storage(options) => {
+            let scenario = storage::run(server, common, &options);
+            scenario.await.context("storage failed")
         }
         Measure::All | Measure::Report(_) | Measure::AnswerWithoutStoring => {
             bail!("this is no scenario")

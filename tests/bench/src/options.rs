@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Command, Parser, Subcommand};
 
+use crate::scenarios::profile::Load;
+
 /// Measures a relay, and beside it, in the same run, the limits that its figures are held to.
 ///
 /// Starts a durable Postgres of its own and the relay's replicas, and stops both at the end.
@@ -111,6 +113,10 @@ pub(crate) enum Measure {
     Mcp(McpOptions),
     /// What an operation costs when there is ten times as much of something
     Growth(GrowthOptions),
+    /// What a load is made of: flame graphs, syscalls, allocations, statements and their plans
+    Profile(ProfileOptions),
+    /// Fillfactors of the tables that are updated, and what each index of the messages costs and saves
+    Storage(StorageOptions),
     /// Render the tables and plots of saved reports
     Report(ReportOptions),
     /// Limit (a): answer what standard input says, for this program itself
@@ -131,6 +137,8 @@ impl Measure {
             Self::Wake(_) => Self::Wake(ScenarioOptions::defaults(true)?),
             Self::Mcp(_) => Self::Mcp(ScenarioOptions::defaults(true)?),
             Self::Growth(_) => Self::Growth(ScenarioOptions::defaults(true)?),
+            Self::Profile(options) => Self::Profile(options.quick()),
+            Self::Storage(_) => Self::Storage(ScenarioOptions::defaults(true)?),
             Self::All | Self::Report(_) | Self::AnswerWithoutStoring => self,
         })
     }
@@ -315,6 +323,71 @@ impl ScenarioOptions for GrowthOptions {
 }
 
 #[derive(Args)]
+pub(crate) struct ProfileOptions {
+    /// Loads to look into, one after the other
+    #[arg(long, value_name = "LOAD,LOAD", value_enum, value_delimiter = ',',
+        default_values_t = Load::ALL)]
+    pub(crate) load: Vec<Load>,
+    /// The folder whose PROFILES.md gets the tables, between the marks of each load, and whose folder
+    /// `profiles` the flame graphs and plans
+    #[arg(long, value_name = "FOLDER", default_value = "tests/bench")]
+    pub(crate) out: PathBuf,
+    /// A relay that counts allocations, built with --features count-allocations [default:
+    /// handoff-relay-counting beside this program, if there is one]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) counting_relay_bin: Option<PathBuf>,
+    /// Do without perf: no flame graphs and no syscalls
+    #[arg(long)]
+    pub(crate) without_perf: bool,
+}
+
+impl ProfileOptions {
+    /// A smoke run writes where it is told to.
+    fn quick(self) -> Self {
+        let load = vec![Load::Post, Load::Read, Load::Mixed, Load::Fanout];
+        Self { load, ..self }
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct StorageOptions {
+    /// Fillfactors that are compared
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_values_t = [100, 90, 70, 50],
+        value_parser = clap::value_parser!(u8).range(10..=100))]
+    pub(crate) fillfactors: Vec<u8>,
+    /// Rows of each channel in the tables that are updated: an agent's ack, an agent's status
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(10..))]
+    pub(crate) agents: u32,
+    /// Updates of each table
+    #[arg(long, value_name = "N", default_value_t = 64_000, value_parser = clap::value_parser!(u32).range(100..))]
+    pub(crate) updates: u32,
+    /// Messages that are appended with and without each index
+    #[arg(long, value_name = "N", default_value_t = 64_000, value_parser = clap::value_parser!(u32).range(100..))]
+    pub(crate) appended: u32,
+    /// Messages of the channel that pages are read from
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(100..))]
+    pub(crate) messages: u32,
+    /// The folder whose PROFILES.md gets the tables [default: none does]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+impl ScenarioOptions for StorageOptions {
+    const QUICK: &'static [&'static str] = &[
+        "--fillfactors",
+        "100,50",
+        "--agents",
+        "20",
+        "--updates",
+        "640",
+        "--appended",
+        "640",
+        "--messages",
+        "1000",
+    ];
+}
+
+#[derive(Args)]
 pub(crate) struct ReportOptions {
     /// Reports that were saved with --save; a scenario that several have is taken from the last
     #[arg(required = true, value_name = "FILE")]
@@ -340,7 +413,7 @@ mod tests {
 
     use super::{
         DeliverOptions, FanoutOptions, GrowthOptions, McpOptions, MixedOptions, Options,
-        PostOptions, ReadOptions, ScenarioOptions, StreamsOptions, WakeOptions,
+        PostOptions, ReadOptions, ScenarioOptions, StorageOptions, StreamsOptions, WakeOptions,
     };
 
     #[test]
@@ -356,6 +429,7 @@ mod tests {
             WakeOptions::defaults(quick).unwrap();
             McpOptions::defaults(quick).unwrap();
             GrowthOptions::defaults(quick).unwrap();
+            StorageOptions::defaults(quick).unwrap();
         }
         assert_eq!(PostOptions::defaults(true).unwrap().connections, [8]);
     }

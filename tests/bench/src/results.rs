@@ -12,11 +12,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::options::ReportOptions;
-use crate::report::Report;
+use crate::report::{Report, Scenario};
 
-/// Between these lines of the page stands what is written here.
-const BEGIN: &str = "<!-- handoff-bench report: begin -->";
-const END: &str = "<!-- handoff-bench report: end -->";
+/// Between the marks of this command stands what is written here.
+const COMMAND: &str = "report";
 /// The folder of the plots, beside the page.
 const PLOTS: &str = "plots";
 
@@ -41,7 +40,7 @@ pub(crate) fn write(options: &ReportOptions) -> Result<()> {
         drawn.push(plot);
     }
     let page = options.out.join("RESULTS.md");
-    put_between(&page, &tables::render(&reports, &drawn))
+    put_between(&page, COMMAND, &tables::render(&reports, &drawn))
 }
 
 /// A scenario that several reports have is taken from the last of them.
@@ -58,17 +57,28 @@ fn newest(mut reports: Vec<Report>) -> Vec<Report> {
     reports
 }
 
-/// Replaces what stands between the marks of a file.
-fn put_between(file: &Path, text: &str) -> Result<()> {
+/// A scenario's tables.
+pub(crate) fn section(scenario: &Scenario) -> String {
+    tables::section(scenario)
+}
+
+/// The lines between which a command writes.
+pub(crate) fn marks(command: &str) -> [String; 2] {
+    ["begin", "end"].map(|place| format!("<!-- handoff-bench {command}: {place} -->"))
+}
+
+/// Replaces what stands between a command's marks in a file.
+pub(crate) fn put_between(file: &Path, command: &str, text: &str) -> Result<()> {
     let shown = file.display();
     let page = fs::read_to_string(file).with_context(|| format!("{shown} can't be read"))?;
-    let marks = page.split_once(BEGIN).and_then(|(before, rest)| {
-        let (_, after) = rest.split_once(END)?;
+    let [begin, end] = marks(command);
+    let around = page.split_once(&begin).and_then(|(before, rest)| {
+        let (_, after) = rest.split_once(&end)?;
         Some((before, after))
     });
     let (before, after) =
-        marks.with_context(|| format!("{shown} has no lines {BEGIN:?} and {END:?}"))?;
-    let page = format!("{before}{BEGIN}\n\n{text}\n{END}{after}");
+        around.with_context(|| format!("{shown} has no lines {begin:?} and {end:?}"))?;
+    let page = format!("{before}{begin}\n\n{text}\n{end}{after}");
     fs::write(file, page).with_context(|| format!("{shown} can't be written"))
 }
 
@@ -76,7 +86,7 @@ fn put_between(file: &Path, text: &str) -> Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-    use super::{BEGIN, END, put_between, write};
+    use super::{COMMAND, marks, put_between, write};
     use crate::options::ReportOptions;
     use crate::report::sample;
 
@@ -84,21 +94,22 @@ mod tests {
     fn only_what_is_between_the_marks_changes() {
         let folder = tempfile::tempdir().unwrap();
         let page = folder.path().join("RESULTS.md");
-        std::fs::write(&page, format!("above\n{BEGIN}\nold\n{END}\nbelow\n")).unwrap();
+        let [begin, end] = marks(COMMAND);
+        std::fs::write(&page, format!("above\n{begin}\nold\n{end}\nbelow\n")).unwrap();
         for text in ["new\n", "newer\n"] {
-            put_between(&page, text).unwrap();
-            let expected = format!("above\n{BEGIN}\n\n{text}\n{END}\nbelow\n");
+            put_between(&page, COMMAND, text).unwrap();
+            let expected = format!("above\n{begin}\n\n{text}\n{end}\nbelow\n");
             assert_eq!(std::fs::read_to_string(&page).unwrap(), expected);
         }
         std::fs::write(&page, "no marks").unwrap();
-        assert!(put_between(&page, "new").is_err());
+        assert!(put_between(&page, COMMAND, "new").is_err());
     }
 
     #[test]
     fn a_scenario_is_taken_from_the_last_report_that_has_it() {
         let folder = tempfile::tempdir().unwrap();
         let page = folder.path().join("RESULTS.md");
-        std::fs::write(&page, format!("{BEGIN}{END}")).unwrap();
+        std::fs::write(&page, marks(COMMAND).concat()).unwrap();
         let mut files = Vec::new();
         for (number, report) in [
             sample(&[("post", 111.0), ("read", 222.0)]),

@@ -8,6 +8,8 @@ pub(crate) mod mcp;
 pub(crate) mod mixed;
 pub(crate) mod post;
 mod posters;
+pub(crate) mod profile;
 pub(crate) mod read;
+pub(crate) mod storage;
 pub(crate) mod streams;
 pub(crate) mod wake;

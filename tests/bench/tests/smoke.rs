@@ -2,6 +2,7 @@
 //! figures are there. How fast a debug build is on a busy machine says nothing, so no bar counts.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -22,7 +23,7 @@ fn bench(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A test of each scenario of `handoff-bench all`.
+/// A test of each scenario that writes nothing but its report.
 macro_rules! scenarios {
     ($($scenario:ident),*) => {
         $(
@@ -36,7 +37,7 @@ macro_rules! scenarios {
 }
 
 scenarios!(
-    post, mixed, fanout, streams, read, deliver, wake, mcp, growth
+    post, mixed, fanout, streams, read, deliver, wake, mcp, growth, storage
 );
 
 fn measure(scenario: &'static str) -> Vec<&'static str> {
@@ -65,6 +66,56 @@ fn a_saved_report_becomes_a_page_with_plots() {
     assert!(page.contains("(plots/deliver.svg)"), "{page}");
     let plot = std::fs::read_to_string(folder.path().join("plots/deliver.svg")).unwrap();
     assert!(plot.starts_with("<svg"), "{plot}");
+}
+
+#[test]
+fn a_profile_becomes_a_page_with_what_each_load_is_made_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let counting = harness::planted_relay_binary();
+    let mut arguments = measure("profile");
+    arguments.extend(["--counting-relay-bin", counting.to_str().unwrap()]);
+    arguments.extend(["--out", folder.path().to_str().unwrap()]);
+    let report: Value = serde_json::from_str(&bench(&arguments)).unwrap();
+    check("profile", &report);
+    for row in report["scenarios"][0]["rows"].as_array().unwrap() {
+        assert!(
+            row["figures"]["allocations"].as_f64().unwrap() > 0.0,
+            "{row}"
+        );
+    }
+    let page = std::fs::read_to_string(folder.path().join("PROFILES.md")).unwrap();
+    let plans = std::fs::read_to_string(folder.path().join("profiles/post-plans.txt")).unwrap();
+    for load in ["post", "read", "mixed", "fanout"] {
+        assert!(page.contains(&format!("### {load}\n")), "{page}");
+    }
+    assert!(page.contains("| `lane: append all messages` |"), "{page}");
+    assert!(plans.contains("lane: append all messages\n"), "{plans}");
+    assert!(plans.contains("Buffers: shared hit="), "{plans}");
+
+    // Where `perf` can't be used, the report says so.
+    let notes = report["scenarios"][0]["notes"].to_string();
+    let graph = folder.path().join("profiles/post-relay.svg");
+    if notes.contains("perf") {
+        println!("no flame graphs: {notes}");
+        assert!(!graph.exists());
+    } else {
+        let graph = std::fs::read_to_string(graph).unwrap();
+        assert!(graph.contains("<svg"), "{graph}");
+        assert!(page.contains("| `recvfrom` |"), "{page}");
+    }
+}
+
+#[test]
+fn a_release_counts_no_allocations() {
+    let counts = |program: &Path| {
+        let program = std::fs::read(program).unwrap();
+        memchr::memmem::find(&program, b"handoff_allocations_total").is_some()
+    };
+    assert!(counts(&harness::planted_relay_binary()));
+    assert!(
+        !counts(harness::relay_binary()),
+        "the counters are compiled in"
+    );
 }
 
 /// Holds a report against what every report has to say.

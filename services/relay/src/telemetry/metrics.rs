@@ -157,6 +157,8 @@ pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
     );
     gauge!("handoff_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
     metrics_process::Collector::default().describe();
+    #[cfg(feature = "count-allocations")]
+    crate::allocations::describe();
     Ok(handle)
 }
 
@@ -187,6 +189,8 @@ impl Metrics {
         gauge!("handoff_connections_open").set(open as f64);
         gauge!("handoff_connections_max").set(self.connections_max as f64);
         metrics_process::Collector::default().collect();
+        #[cfg(feature = "count-allocations")]
+        crate::allocations::observe();
         self.handle.render()
     }
 

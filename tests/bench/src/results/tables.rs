@@ -24,6 +24,13 @@ pub(super) fn render(reports: &[Report], plots: &[Plot]) -> String {
     page
 }
 
+/// One scenario alone.
+pub(super) fn section(found: &Scenario) -> String {
+    let mut page = String::new();
+    scenario(&mut page, found);
+    page
+}
+
 fn about(page: &mut String, about: &About) {
     let settings = about
         .postgres_settings

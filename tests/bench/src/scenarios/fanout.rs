@@ -2,7 +2,7 @@
 //! how many deliveries a second the replica makes.
 
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use hyper::StatusCode;
@@ -125,58 +125,18 @@ async fn rate(
     scenario: &mut Scenario,
 ) -> Result<()> {
     let deployment = server.deploy("fanout", 1).await?;
-    let team = deployment.sign_up("fanout").await?;
-    post_once(
-        &mut Connection::open(deployment.address(0)).await?,
-        &prepare(&team, options),
-    )
-    .await?;
-    let readers = options.readers;
-    let mut listeners = Listeners::start(open(&deployment, &team, readers).await?);
-    let window = listeners.window(options.window);
-    let mut connections = Vec::new();
-    for _ in 0..POSTERS {
-        connections.push(Connection::open(deployment.address(0)).await?);
-    }
-    let posted = Arc::new(Mutex::new(Vec::new()));
+    let mut readers = Readers::open(&deployment, options).await?;
+    readers.round(&deployment, common.warm_up()).await?;
     let mut rounds = Vec::new();
-    for round in 0..=common.rounds() {
-        let duration = if round == 0 {
-            common.warm_up()
-        } else {
-            common.duration()
-        };
-        let before = listeners.complete()?;
-        let cost = Cost::start(&deployment)?;
-        let end = Instant::now() + duration;
-        let mut posters = JoinSet::new();
-        for connection in connections.drain(..) {
-            let (window, posted) = (window.clone(), Arc::clone(&posted));
-            posters.spawn(post_until(
-                connection,
-                prepare(&team, options),
-                window,
-                posted,
-                end,
-            ));
-        }
-        while let Some(connection) = posters.join_next().await {
-            connections.push(connection??);
-        }
-        let count = posted.lock().ok().context("a poster has panicked")?.len();
-        listeners.wait_for(count).await?;
-        let events = (count - before) as u64 * u64::from(readers);
-        if round > 0 {
-            rounds.push(cost.figures(events, None)?);
-        }
+    for _ in 0..common.rounds() {
+        rounds.push(readers.round(&deployment, common.duration()).await?);
     }
-    let posted = posted.lock().ok().context("a poster has panicked")?.clone();
-    listeners.finish(posted).await?;
+    readers.finish().await?;
     deployment.stop().await?;
 
     let figures = Figures::median(&rounds);
     scenario.bars.push(Bar::at_least(
-        format!("deliveries a second from {readers} streams"),
+        format!("deliveries a second from {} streams", options.readers),
         figures.value("per_s"),
         100_000.0,
     ));
@@ -193,10 +153,93 @@ async fn rate(
         .notes
         .push(format!("per round, deliveries a second: {of_round}"));
     scenario.rows.push(Row::new(
-        format!("deliveries to {readers} streams"),
+        format!("deliveries to {} streams", options.readers),
         figures,
     ));
     Ok(())
+}
+
+/// Streams that get as many posts as they all take, so many under way at a time.
+pub(crate) struct Readers {
+    listeners: Listeners,
+    window: Window,
+    post: Prepared,
+    connections: Vec<Connection>,
+    posted: Arc<Mutex<Vec<u64>>>,
+    streams: u32,
+    /// Events delivered since the start.
+    events: u64,
+}
+
+impl Readers {
+    pub(crate) async fn open(deployment: &Deployment<'_>, options: &FanoutOptions) -> Result<Self> {
+        let team = deployment.sign_up("fanout").await?;
+        let post = prepare(&team, options);
+        // Opens the channel.
+        post_once(&mut Connection::open(deployment.address(0)).await?, &post).await?;
+        let streams = options.readers;
+        let listeners = Listeners::start(open(deployment, &team, streams).await?);
+        let window = listeners.window(options.window);
+        let mut connections = Vec::new();
+        for _ in 0..POSTERS {
+            connections.push(Connection::open(deployment.address(0)).await?);
+        }
+        Ok(Self {
+            listeners,
+            window,
+            post,
+            connections,
+            posted: Arc::default(),
+            streams,
+            events: 0,
+        })
+    }
+
+    /// Events delivered since the start.
+    pub(crate) fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Posts for a while, and waits until all streams have everything.
+    pub(crate) async fn round(
+        &mut self,
+        deployment: &Deployment<'_>,
+        duration: Duration,
+    ) -> Result<Figures> {
+        let before = self.listeners.complete()?;
+        let cost = Cost::start(deployment)?;
+        let end = Instant::now() + duration;
+        let mut posters = JoinSet::new();
+        for connection in self.connections.drain(..) {
+            let (window, posted) = (self.window.clone(), Arc::clone(&self.posted));
+            posters.spawn(post_until(
+                connection,
+                self.post.clone(),
+                window,
+                posted,
+                end,
+            ));
+        }
+        while let Some(connection) = posters.join_next().await {
+            self.connections.push(connection??);
+        }
+        let count = self.posted()?.len();
+        self.listeners.wait_for(count).await?;
+        let events = (count - before) as u64 * u64::from(self.streams);
+        self.events += events;
+        cost.figures(events, None)
+    }
+
+    /// Ends the streams; they must have had everything that was posted.
+    pub(crate) async fn finish(self) -> Result<()> {
+        let posted = self.posted()?;
+        self.listeners.finish(posted).await
+    }
+
+    fn posted(&self) -> Result<Vec<u64>> {
+        let posted = self.posted.lock().ok().context("a poster has panicked")?;
+        Ok(posted.clone())
+    }
 }
 
 async fn open(

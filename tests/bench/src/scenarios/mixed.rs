@@ -94,7 +94,10 @@ pub(crate) async fn run(
 }
 
 /// Gives each agent a key and a channel.
-async fn enlist(deployment: &Deployment<'_>, options: &MixedOptions) -> Result<Vec<Agent>> {
+pub(crate) async fn enlist(
+    deployment: &Deployment<'_>,
+    options: &MixedOptions,
+) -> Result<Vec<Agent>> {
     let teams = prepare(deployment, &options.load).await?;
     let mut agents = Vec::new();
     for number in 0..usize::from(options.agents) {
@@ -141,6 +144,16 @@ async fn round(
     duration: Duration,
 ) -> Result<[Figures; 5]> {
     deployment.sql().await?.batch_execute("checkpoint").await?;
+    work(deployment, agents, rate, duration).await
+}
+
+/// A round without the checkpoint before it.
+pub(crate) async fn work(
+    deployment: &Deployment<'_>,
+    agents: &mut Vec<Agent>,
+    rate: Option<u32>,
+    duration: Duration,
+) -> Result<[Figures; 5]> {
     let tallies = [(); 4].map(|()| Tally::default());
     let paced = rate.map(|rate| {
         let schedule = Schedule::new(rate);
@@ -223,7 +236,7 @@ async fn check(deployment: &Deployment<'_>, agents: &mut [Agent]) -> Result<()> 
 }
 
 /// One agent with its connection.
-struct Agent {
+pub(crate) struct Agent {
     connection: Connection,
     unread: Prepared,
     ack: Prepared,
@@ -244,6 +257,11 @@ struct Agent {
 }
 
 impl Agent {
+    /// The steps it has taken.
+    pub(crate) fn steps(&self) -> u64 {
+        self.next as u64
+    }
+
     async fn work_until(mut self, end: Instant, tallies: [Tally; 4]) -> Result<Self> {
         let mut sent = Instant::now();
         while sent < end {

@@ -119,6 +119,17 @@ impl Posters {
         duration: Duration,
     ) -> Result<Figures> {
         deployment.sql().await?.batch_execute("checkpoint").await?;
+        self.post(deployment, stand_in, rate, duration).await
+    }
+
+    /// A round without the checkpoint before it.
+    pub(crate) async fn post(
+        &mut self,
+        deployment: &Deployment<'_>,
+        stand_in: Option<u32>,
+        rate: Option<u32>,
+        duration: Duration,
+    ) -> Result<Figures> {
         let tally = Tally::default();
         let paced = rate.map(|rate| {
             let schedule = Schedule::new(rate);

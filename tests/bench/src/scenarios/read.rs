@@ -132,7 +132,11 @@ async fn costs(
 }
 
 /// Connections that each read again as soon as they have their page.
-pub(crate) struct Readers(Vec<Connection>);
+pub(crate) struct Readers {
+    connections: Vec<Connection>,
+    /// Pages read since the start.
+    pages: u64,
+}
 
 impl Readers {
     pub(crate) async fn open(deployment: &Deployment<'_>, count: u16) -> Result<Self> {
@@ -140,7 +144,15 @@ impl Readers {
         for number in 0..usize::from(count) {
             connections.push(Connection::open(deployment.address(number)).await?);
         }
-        Ok(Self(connections))
+        Ok(Self {
+            connections,
+            pages: 0,
+        })
+    }
+
+    /// Pages read since the start.
+    pub(crate) fn pages(&self) -> u64 {
+        self.pages
     }
 
     pub(crate) async fn round(
@@ -153,7 +165,8 @@ impl Readers {
         let tally = Tally::default();
         let cost = Cost::start(deployment)?;
         let end = Instant::now() + duration;
-        let tasks = self.0.drain(..).enumerate().map(|(number, connection)| {
+        let connections = self.connections.drain(..).enumerate();
+        let tasks = connections.map(|(number, connection)| {
             let random = Random(number as u64);
             tokio::spawn(read_until(
                 connection,
@@ -165,9 +178,10 @@ impl Readers {
             ))
         });
         for connection in try_join_all(tasks).await? {
-            self.0.push(connection?);
+            self.connections.push(connection?);
         }
         let tally = tally.take()?;
+        self.pages += tally.len();
         cost.figures(tally.len(), Some(&tally))
     }
 }
