@@ -3,6 +3,7 @@
 use crate::{
     Caller, Operation, Relay, Result, TeamGrant,
     ears::{Ears, Heard, LOOK_EVERY},
+    unread_cache::Counter,
 };
 use handoff_protocol::{
     ErrorCode, Id, Invalid,
@@ -120,13 +121,28 @@ impl Relay {
                 Some(names.filter(may_read).collect())
             }
         };
-        let unread = self.store.unread_channels(
-            caller.team(),
-            caller.sender(),
-            channels.as_deref(),
-            request.after,
-        );
-        Ok(unread.await?)
+        let (team, sender, after) = (caller.team(), caller.sender(), request.after);
+        let look = async |known| {
+            let channels = channels.as_deref();
+            let found = self
+                .store
+                .unread_channels(team, sender, channels, after, known);
+            found.await
+        };
+        // Counts are of what comes after the ack.
+        if after != Id::BEGINNING {
+            return Ok(look(&[]).await?);
+        }
+        let counter = Counter {
+            epoch: self.epoch(),
+            team,
+            sender: sender.clone(),
+        };
+        let known = self.unread.get(&counter);
+        let found = look(&known).await?;
+        self.unread
+            .insert(counter, &known, &found, channels.is_none());
+        Ok(found)
     }
 
     /// Fills the budget: mentions first.

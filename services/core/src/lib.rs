@@ -24,6 +24,7 @@ mod statuses;
 mod streams;
 mod sweep;
 mod tokens;
+mod unread_cache;
 mod waits;
 
 pub use access::{Caller, ChannelGrant, ChannelsGrant, StreamGrant, TeamGrant};

@@ -9,6 +9,7 @@ use crate::{
     signup::network_of,
     streams::OpenStreams,
     tokens::Tokens,
+    unread_cache::UnreadCache,
 };
 use handoff_store::{Notifier, Store, StoreConfig, epochs::Epoch, listener};
 use sha2::{Digest, Sha256};
@@ -45,6 +46,7 @@ pub struct Relay {
     pub(crate) notifier: Arc<NotifierSlot>,
     pub(crate) keys: KeyCache,
     pub(crate) tokens: Tokens,
+    pub(crate) unread: UnreadCache,
     pub(crate) key_changes_seen: KeyChangesSeen,
     pub(crate) open_streams: OpenStreams,
     pub(crate) budgets: Arc<Budgets>,
@@ -109,6 +111,7 @@ impl Relay {
             notifier: Arc::new(NotifierSlot(Mutex::new(Some(notifier)))),
             keys: KeyCache::new(),
             tokens: Tokens::new(),
+            unread: UnreadCache::new(),
             key_changes_seen: KeyChangesSeen::default(),
             open_streams: OpenStreams::default(),
             metrics: RelayMetrics::new(),
