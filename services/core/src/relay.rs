@@ -10,6 +10,7 @@ use crate::{
     streams::OpenStreams,
     tokens::Tokens,
     unread_cache::UnreadCache,
+    unread_hint::UnreadHints,
 };
 use handoff_store::{Notifier, Store, StoreConfig, epochs::Epoch, listener};
 use sha2::{Digest, Sha256};
@@ -47,6 +48,7 @@ pub struct Relay {
     pub(crate) keys: KeyCache,
     pub(crate) tokens: Tokens,
     pub(crate) unread: UnreadCache,
+    pub(crate) hints: UnreadHints,
     pub(crate) key_changes_seen: KeyChangesSeen,
     pub(crate) open_streams: OpenStreams,
     pub(crate) budgets: Arc<Budgets>,
@@ -112,6 +114,7 @@ impl Relay {
             keys: KeyCache::new(),
             tokens: Tokens::new(),
             unread: UnreadCache::new(),
+            hints: UnreadHints::new(),
             key_changes_seen: KeyChangesSeen::default(),
             open_streams: OpenStreams::default(),
             metrics: RelayMetrics::new(),

@@ -9,7 +9,7 @@ use handoff_protocol::{ChannelName, Id, Name, TeamId, messages::Message};
 use tokio_postgres::Row;
 
 /// Counts go no further: 100 means 100 or more.
-const COUNT_MAX: u64 = 100;
+pub const COUNT_MAX: u64 = 100;
 /// Messages of a channel that a look takes in at first: enough where most are from others.
 const LOOK_FIRST: i64 = 200;
 /// Messages of a channel that are looked at to count, and to show, those from others.
@@ -202,6 +202,8 @@ pub struct ChannelUnread {
     pub messages: u64,
     /// Those of them that mention the sender; 100 means 100 or more.
     pub mentions: u64,
+    /// All its messages up to here are counted; none where that can't be said.
+    pub seen: Option<Id>,
     /// For the next look.
     pub counted: Counted,
 }
@@ -234,15 +236,17 @@ impl ChannelUnread {
             true => Counted::ALL,
             false => last.unwrap_or(counted.up_to),
         };
+        let more = looked == limit && !is_full;
         let channel = Self {
             id,
+            seen: (!more && !is_full).then(|| Id::from_serial(counted.up_to)),
             name: ChannelName::from_row(row.try_get("name")?),
             floor: Id::from_serial(floor),
             messages: counted.messages,
             mentions: count(row.try_get("mentions")?),
             counted,
         };
-        Ok((channel, looked == limit && !is_full))
+        Ok((channel, more))
     }
 
     /// Before this none of its unread messages is from others.
