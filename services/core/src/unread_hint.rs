@@ -1,10 +1,11 @@
-//! A hint of what a caller has not read: counts that may lag behind what other replicas commit, by
-//! as long as their bells take.
+//! How much a caller has not read, for the results of MCP tools: each carries it along, and most
+//! tools are called while nothing is new, or nothing but what this replica has committed itself.
 //!
-//! Every result of an MCP tool carries one, and most tools are called while nothing is new, or
-//! nothing but what this replica has committed itself. So the counts of the last look are kept, and
-//! moved on by what the slot's [`changes`](crate::feed::changes) say; where these don't say enough,
-//! it looks at the tables again.
+//! So a lone replica keeps the counts of the last look and moves them on by what the slot's
+//! [`changes`](crate::feed::changes) say; where these don't say enough, it looks at the tables
+//! again. One of several always looks: what another answered, its next answer must know (guarantee
+//! G4), and a bell comes a little later. A replica that has just started counts as one of several
+//! after a second, and until then its commits are known here by its bells alone.
 
 use crate::{
     Operation, Relay, Result, TeamGrant,
@@ -45,12 +46,16 @@ impl UnreadHints {
 }
 
 impl Relay {
-    /// How much the caller has not read, as far as this replica knows.
+    /// How much the caller has not read.
     ///
     /// # Errors
     /// Where it has to look and can't.
     pub async fn unread_hint(&self, grant: &TeamGrant) -> Result<UnreadCounts> {
         let caller = grant.caller_for(Operation::ReadInbox)?;
+        if self.budgets.live_replicas() > 1 {
+            let channels = self.unread_channels(caller, None, Id::BEGINNING).await?;
+            return Ok(counts(&channels));
+        }
         let readable = caller.readable();
         let counter = self.counter(caller);
         let changes = self.feed.changes(counter.team);
@@ -166,5 +171,111 @@ impl<'a> News<'a> {
         channel.messages = COUNT_MAX.min(channel.messages + 1);
         channel.mentions = COUNT_MAX.min(channel.mentions + u64::from(calls));
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use handoff_protocol::{ChannelName, MentionName, Name, TeamId};
+    use handoff_store::{
+        ChannelId,
+        bell::{BellEntry, Touched},
+        inbox::Counted,
+    };
+
+    const TEAM: TeamId = TeamId::from_row(3);
+
+    fn counter() -> Counter {
+        Counter {
+            epoch: None,
+            team: TEAM,
+            sender: Name::from_row("bob"),
+        }
+    }
+
+    fn looked(seen: Option<i64>, messages: u64) -> [ChannelUnread; 1] {
+        let id = ChannelId(7);
+        [ChannelUnread {
+            id,
+            name: ChannelName::from_row("ops"),
+            floor: Id::BEGINNING,
+            messages,
+            mentions: 0,
+            seen: seen.map(Id::from_serial),
+            counted: Counted::nothing(id),
+        }]
+    }
+
+    fn posted(id: i64, sender: &str, mention: Option<&str>) -> Change {
+        Change::Posted {
+            team: TEAM,
+            channel: ChannelId(7),
+            id,
+            sender: Name::from_row(sender),
+            mention: mention.map(MentionName::from_row),
+        }
+    }
+
+    /// Messages and mentions after the changes; none where they can't be told.
+    fn after(looked: &[ChannelUnread], changes: &[Change]) -> Option<(u64, u64)> {
+        let (counter, mut news) = (counter(), News::of(looked));
+        let taken = changes.iter().all(|change| news.take(&counter, change));
+        let channel = news.changed.as_deref().unwrap_or(looked)[0].clone();
+        taken.then_some((channel.messages, channel.mentions))
+    }
+
+    #[test]
+    fn what_others_posted_counts_once() {
+        let looked = looked(Some(10), 1);
+        let changes = [
+            posted(10, "ada", None),
+            posted(11, "bob", None),
+            posted(12, "ada", Some("bob")),
+            posted(13, "ada", Some("carol")),
+        ];
+        assert_eq!(after(&looked, &changes), Some((3, 1)));
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_looked_for() {
+        let heard = |touched: &[i64], acks: &[i64]| {
+            let among =
+                |ids: &[i64]| Touched::Channels(ids.iter().copied().map(ChannelId).collect());
+            Change::Heard(BellEntry {
+                slot: TEAM.slot(),
+                first: 11,
+                last: 12,
+                touched: among(touched),
+                acks: among(acks),
+                statuses: Touched::Any,
+                channel_created: false,
+            })
+        };
+        let some = looked(Some(10), 1);
+        for change in [
+            Change::InTeam(TEAM),
+            Change::Unclear,
+            heard(&[7], &[]),
+            heard(&[], &[7]),
+        ] {
+            assert_eq!(
+                after(&some, std::slice::from_ref(&change)),
+                None,
+                "{change:?}"
+            );
+        }
+        for change in [Change::InTeam(TeamId::from_row(67)), heard(&[8], &[9])] {
+            assert_eq!(
+                after(&some, std::slice::from_ref(&change)),
+                Some((1, 0)),
+                "{change:?}"
+            );
+        }
+        // Of these it isn't known how far they were counted.
+        let many = looked(None, 100);
+        assert_eq!(after(&many, &[posted(11, "ada", None)]), Some((100, 0)));
+        assert_eq!(after(&many, &[posted(11, "ada", Some("bob"))]), None);
+        assert_eq!(after(&looked(None, 5), &[posted(11, "ada", None)]), None);
     }
 }

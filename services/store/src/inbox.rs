@@ -178,6 +178,18 @@ impl Counted {
     /// No message is newer: a count that is at its end needs none.
     const ALL: i64 = i64::MAX;
 
+    /// Nothing counted, after no ack and no deletion.
+    pub const fn nothing(channel: ChannelId) -> Self {
+        Self {
+            channel,
+            floor: 0,
+            deletion: 0,
+            up_to: 0,
+            messages: 0,
+            first: None,
+        }
+    }
+
     /// The channel.
     pub fn channel(&self) -> ChannelId {
         self.channel
@@ -219,12 +231,10 @@ impl ChannelUnread {
             .map(|place| known[place])
             .filter(|known| known.floor == floor && known.deletion == deletion);
         let mut counted = known.unwrap_or(Counted {
-            channel: id,
             floor,
             deletion,
             up_to: floor,
-            messages: 0,
-            first: None,
+            ..Counted::nothing(id)
         });
         let count = |count: i64| u64::try_from(count).unwrap_or(0);
         counted.messages = COUNT_MAX.min(counted.messages + count(row.try_get("messages")?));

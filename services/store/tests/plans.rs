@@ -224,6 +224,11 @@ async fn a_page_reads_no_more_rows_than_it_has() {
     client.batch_execute("analyze").await.unwrap();
     let pages = [
         ("unread", "1, 'c1', 'reader100', 51"),
+        // All that is newer than what was counted before.
+        (
+            "inbox: channels",
+            "1, 'alice', '{c1}', 0, 100, '{1}', '{0}', '{0}', '{199960}', 200",
+        ),
         ("stream page", "1, '{1,2}', 100000, 9223372036854775807, 50"),
         ("feed: messages", "'{1}', '{1}', 100000, 100040, 500"),
         ("status changes after", "1, 'c1', 25000, 51"),

@@ -70,7 +70,7 @@ pub(crate) async fn read_inbox(request: ApiRequest) -> Result<Response> {
             .unwrap_or(Duration::ZERO),
     };
     let relay = request.relay();
-    // What every tool's result carries along is a hint; whoever asks for counts gets exact ones.
+    // What every tool's result carries along mostly needs no look at the tables.
     if inbox_request.is_for_counts() && request.parts.extensions.get::<FromTool>().is_some() {
         return ok(&Inbox::counts_alone(relay.unread_hint(&grant).await?));
     }
