@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use harness::{Agent, Method, TestRelay};
-use rand::{Rng, SeedableRng, rngs::StdRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 
 /// Calls a tool without a client's help, over any replica.
