@@ -4,8 +4,9 @@
 //! So a lone replica keeps the counts of the last look and moves them on by what the slot's
 //! [`changes`](crate::feed::changes) say; where these don't say enough, it looks at the tables
 //! again. One of several always looks: what another answered, its next answer must know (guarantee
-//! G4), and a bell comes a little later. A replica that has just started counts as one of several
-//! after a second, and until then its commits are known here by its bells alone.
+//! G4), and a bell comes a little later. So does one whose last sweep is too old to say whether it is
+//! alone. A replica that has just started counts after a second at the latest; until then its commits
+//! are known here by its bells.
 
 use crate::{
     Operation, Relay, Result, TeamGrant,
@@ -52,7 +53,8 @@ impl Relay {
     /// Where it has to look and can't.
     pub async fn unread_hint(&self, grant: &TeamGrant) -> Result<UnreadCounts> {
         let caller = grant.caller_for(Operation::ReadInbox)?;
-        if self.budgets.live_replicas() > 1 {
+        let is_alone = self.budgets.live_replicas() == 1 && self.keys.is_trusted();
+        if !is_alone {
             let channels = self.unread_channels(caller, None, Id::BEGINNING).await?;
             return Ok(counts(&channels));
         }
