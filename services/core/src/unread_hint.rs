@@ -252,6 +252,7 @@ mod tests {
                 acks: among(acks),
                 statuses: Touched::Any,
                 channel_created: false,
+                deletions: false,
             })
         };
         let some = looked(Some(10), 1);

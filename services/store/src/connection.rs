@@ -7,7 +7,7 @@ use crate::{
     trace::{StatementSpan, pool_wait},
 };
 use deadpool_postgres::{
-    Manager, ManagerConfig, Object, Pool, QueueMode, RecyclingMethod, Runtime, Status, Timeouts,
+    Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Status, Timeouts,
 };
 use futures_util::future::poll_fn;
 use std::{
@@ -58,8 +58,6 @@ impl DataPlane {
         let manager = Manager::from_config(session, url.tls().map_err(internal)?, recycling);
         let pool = Pool::builder(manager)
             .max_size(config.pool_size)
-            // The backend that worked last has the most in its caches.
-            .queue_mode(QueueMode::Lifo)
             .runtime(Runtime::Tokio1)
             .timeouts(Timeouts {
                 wait: Some(WAIT_TIMEOUT),

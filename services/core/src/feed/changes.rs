@@ -221,6 +221,7 @@ mod tests {
             acks: Touched::NONE,
             statuses: Touched::NONE,
             channel_created: false,
+            deletions: false,
         });
         assert_eq!(count(&changes, start), Some(2), "a status is no news");
         let end = changes.since(start, |_| true).unwrap();
