@@ -152,6 +152,34 @@ async fn a_budget_cuts_it_and_the_rest_is_counted() {
 }
 
 #[tokio::test]
+async fn what_others_wrote_is_found_behind_many_of_ones_own() {
+    let relay = TestRelay::builder()
+        .env("RATE_LIMIT_MAX", 100_000)
+        .start()
+        .await;
+    let bob = relay.agent("bob", json!({"*": "write"})).await;
+    for _ in 0..13 {
+        let posts = (0..100).map(|_| bob.say("ops", "of my own"));
+        futures_util::future::join_all(posts).await;
+    }
+    let found = inbox(&bob, "").await;
+    assert_eq!(found["unread"], json!({"mentions": 0, "channels": {}}));
+    let other = say(&relay.admin(), "ops", "and mine", None).await;
+    // A look goes over a thousand or so, and the next goes on from there.
+    let found = inbox(&bob, "").await;
+    assert_eq!(found["unread"]["channels"], json!({"ops": 1}));
+    assert_eq!(found["messages"], json!([other]));
+    let called = say(&relay.admin(), "ops", "bob?", Some("bob")).await;
+    let found = inbox(&bob, "").await;
+    assert_eq!(
+        found["unread"],
+        json!({"mentions": 1, "channels": {"ops": 2}})
+    );
+    assert_eq!(found["mentions"], json!([called]));
+    assert_eq!(found["messages"], json!([other]));
+}
+
+#[tokio::test]
 async fn a_wait_ends_when_something_comes_or_its_time_is_over() {
     let relay = TestRelay::new().await;
     let admin = relay.admin();

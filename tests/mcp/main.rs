@@ -7,3 +7,4 @@ mod hooks;
 mod others;
 mod push;
 mod tools;
+mod unread;

@@ -3,13 +3,15 @@
 use crate::{
     Caller, Operation, Relay, Result, TeamGrant,
     ears::{Ears, Heard, LOOK_EVERY},
+    unread_cache::Counter,
+    unread_hint::counts,
 };
 use handoff_protocol::{
-    ErrorCode, Id, Invalid,
-    inbox::{Inbox, InboxRequest, UnreadCounts},
+    ChannelName, ErrorCode, Id, Invalid,
+    inbox::{Inbox, InboxRequest},
     messages::Message,
 };
-use handoff_store::inbox::ChannelUnread;
+use handoff_store::inbox::{ChannelUnread, Counted};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
@@ -32,7 +34,7 @@ impl Relay {
     ) -> Result<Inbox> {
         let caller = grant.caller_for(Operation::ReadInbox)?;
         if request.wait.is_zero() {
-            let channels = self.unread_channels(caller, request).await?;
+            let channels = self.unread_in(caller, request).await?;
             return self.show(caller, request, &channels).await;
         }
         let deadline = Instant::now() + request.wait;
@@ -43,7 +45,7 @@ impl Relay {
             let looked = Instant::now();
             // First the ears, then the look.
             ears.wait_for_channels(true);
-            let channels = self.unread_channels(caller, request).await?;
+            let channels = self.unread_in(caller, request).await?;
             let found = channels.iter().any(|channel| {
                 channel.mentions > 0 || (channel.messages > 0 && !request.mentions_only)
             });
@@ -103,13 +105,25 @@ impl Relay {
         Ok(mentions)
     }
 
-    async fn unread_channels(
+    async fn unread_in(
         &self,
         caller: &Caller,
         request: &InboxRequest,
     ) -> Result<Vec<ChannelUnread>> {
+        self.unread_channels(caller, request.channels.as_deref(), request.after)
+            .await
+    }
+
+    /// What the caller hasn't read of the channels that its key can read, or of those of them that
+    /// are wanted; in ascending order of their IDs.
+    pub(crate) async fn unread_channels(
+        &self,
+        caller: &Caller,
+        wanted: Option<&[ChannelName]>,
+        after: Id,
+    ) -> Result<Vec<ChannelUnread>> {
         let readable = caller.readable();
-        let channels: Option<Vec<&str>> = match (&request.channels, &readable) {
+        let channels: Option<Vec<&str>> = match (wanted, &readable) {
             (None, readable) => readable.clone(),
             (Some(wanted), readable) => {
                 let may_read = |name: &&str| {
@@ -120,13 +134,31 @@ impl Relay {
                 Some(names.filter(may_read).collect())
             }
         };
-        let unread = self.store.unread_channels(
-            caller.team(),
-            caller.sender(),
-            channels.as_deref(),
-            request.after,
-        );
-        Ok(unread.await?)
+        let look = async |known: &[Counted]| {
+            let (team, sender, channels) = (caller.team(), caller.sender(), channels.as_deref());
+            self.store
+                .unread_channels(team, sender, channels, after, known)
+                .await
+        };
+        // What is remembered are counts of what comes after the ack.
+        if after != Id::BEGINNING {
+            return Ok(look(&[]).await?);
+        }
+        let counter = self.counter(caller);
+        let known = self.unread.get(&counter);
+        let found = look(&known).await?;
+        self.unread
+            .insert(counter, &known, &found, channels.is_none());
+        Ok(found)
+    }
+
+    /// Whose messages are counted, and in which epoch.
+    pub(crate) fn counter(&self, caller: &Caller) -> Counter {
+        Counter {
+            epoch: self.epoch(),
+            team: caller.team(),
+            sender: caller.sender().clone(),
+        }
     }
 
     /// Fills the budget: mentions first.
@@ -162,18 +194,7 @@ impl Relay {
         }
         let newest = mentions.last().into_iter().chain(messages.last());
         let newest = newest.map(|message| message.id).max();
-        let unread = UnreadCounts {
-            mentions: channels
-                .iter()
-                .map(|channel| channel.mentions)
-                .sum::<u64>()
-                .min(100),
-            channels: channels
-                .iter()
-                .filter(|channel| channel.messages > 0)
-                .map(|channel| (channel.name.clone(), channel.messages))
-                .collect(),
-        };
+        let unread = counts(channels);
         let nothing_shown = request.max_bytes == 0 && !unread.channels.is_empty();
         Ok(Inbox {
             has_more: budget.left_out_after.is_some() || nothing_shown,

@@ -24,6 +24,8 @@ mod statuses;
 mod streams;
 mod sweep;
 mod tokens;
+mod unread_cache;
+mod unread_hint;
 mod waits;
 
 pub use access::{Caller, ChannelGrant, ChannelsGrant, StreamGrant, TeamGrant};

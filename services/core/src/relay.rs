@@ -9,6 +9,8 @@ use crate::{
     signup::network_of,
     streams::OpenStreams,
     tokens::Tokens,
+    unread_cache::UnreadCache,
+    unread_hint::UnreadHints,
 };
 use handoff_store::{Notifier, Store, StoreConfig, epochs::Epoch, listener};
 use sha2::{Digest, Sha256};
@@ -45,6 +47,8 @@ pub struct Relay {
     pub(crate) notifier: Arc<NotifierSlot>,
     pub(crate) keys: KeyCache,
     pub(crate) tokens: Tokens,
+    pub(crate) unread: UnreadCache,
+    pub(crate) hints: UnreadHints,
     pub(crate) key_changes_seen: KeyChangesSeen,
     pub(crate) open_streams: OpenStreams,
     pub(crate) budgets: Arc<Budgets>,
@@ -109,6 +113,8 @@ impl Relay {
             notifier: Arc::new(NotifierSlot(Mutex::new(Some(notifier)))),
             keys: KeyCache::new(),
             tokens: Tokens::new(),
+            unread: UnreadCache::new(),
+            hints: UnreadHints::new(),
             key_changes_seen: KeyChangesSeen::default(),
             open_streams: OpenStreams::default(),
             metrics: RelayMetrics::new(),

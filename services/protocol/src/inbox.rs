@@ -32,6 +32,19 @@ pub struct UnreadCounts {
     pub channels: BTreeMap<ChannelName, u64>,
 }
 
+impl Inbox {
+    /// Shows nothing but how much is unread.
+    pub fn counts_alone(unread: UnreadCounts) -> Self {
+        Self {
+            mentions: Vec::new(),
+            messages: Vec::new(),
+            has_more: !unread.channels.is_empty(),
+            next_after_id: Cursor::BEGINNING,
+            unread,
+        }
+    }
+}
+
 /// What of the inbox is wanted.
 #[derive(Clone, Debug)]
 pub struct InboxRequest {
@@ -54,6 +67,14 @@ impl InboxRequest {
     pub const DEFAULT_BYTES: usize = 16 << 10;
     /// Longest wait: below what proxies and clients commonly allow an answer.
     pub const MAX_WAIT: Duration = Duration::from_secs(55);
+
+    /// Whether it asks how much is unread in all channels, and for nothing else.
+    pub fn is_for_counts(&self) -> bool {
+        self.max_bytes == 0
+            && self.wait.is_zero()
+            && self.after == Cursor::BEGINNING
+            && self.channels.is_none()
+    }
 
     /// Reads `max_bytes`: 0 to 262,144.
     pub fn parse_max_bytes(text: &str) -> Result<usize, Invalid> {

@@ -24,6 +24,10 @@ const PASSED_ON: [HeaderName; 4] = [
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
+/// Marks a request as one that a tool's call makes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FromTool;
+
 /// Carries requests to the router, in the name of the request that they are made for.
 pub(crate) struct InProcess {
     router: Router,
@@ -67,6 +71,7 @@ impl InProcess {
                 parts.headers.insert(name, value.clone());
             }
         }
+        parts.extensions.insert(FromTool);
         if let Some(peer) = self.peer {
             parts.extensions.insert(peer);
         }

@@ -18,7 +18,7 @@ use std::{fmt, sync::Arc};
 use tokio_postgres::{Client, error::SqlState};
 
 /// Names an epoch; opaque.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch(Arc<str>);
 
 impl Epoch {

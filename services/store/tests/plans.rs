@@ -270,6 +270,14 @@ async fn a_page_reads_no_more_rows_than_it_has() {
         // The page, what it is joined with row by row, the channel and the ack.
         assert!(read <= 2.0 * 51.0 + 5.0, "{name} read {read} rows");
     }
+    // What is newer than what was counted before, and the names of 400 channels.
+    let (_, sql) = statements
+        .iter()
+        .find(|(name, _)| name == "inbox: channels")
+        .unwrap();
+    let parameters = "1, 'alice', '{c1}', 0, 100, '{1}', '{0}', '{0}', '{199960}', 200";
+    let read = rows_read(client, sql, parameters).await;
+    assert!(read <= 400.0 + 45.0, "a look read {read} rows");
     database.remove().await;
 }
 

@@ -4,11 +4,13 @@
 //! Lanes and the listener put in what they know; subscriptions take out frames. The tables stay
 //! the truth: whatever is unclear is read there, and everything in memory is bounded.
 
+pub(crate) mod changes;
 pub(crate) mod ring;
 pub(crate) mod slot;
 mod trace;
 
 use crate::metrics::FeedMetrics;
+use changes::Changes;
 use handoff_protocol::{TeamId, ids::Slot, keys::KeyHash};
 use handoff_store::{
     ChannelId, Store,
@@ -41,6 +43,7 @@ const CHANGED_KEYS: usize = 1_024;
 struct SlotState {
     slot: Slot,
     feed: Mutex<SlotFeed>,
+    changes: Changes,
     /// Wakes the pump.
     pump: Notify,
 }
@@ -82,6 +85,7 @@ impl Feed {
             Arc::new(SlotState {
                 slot,
                 feed,
+                changes: Changes::default(),
                 pump: Notify::new(),
             })
         });
@@ -115,6 +119,7 @@ impl Feed {
     /// Takes in what a sweep read of the slots' sequences.
     pub(crate) fn swept(&self, last_values: &[i64]) {
         for (slot, last_value) in self.slots.iter().zip(last_values) {
+            slot.changes.swept(*last_value);
             let missed = slot.feed().swept(*last_value);
             if missed {
                 self.metrics.sweep_catches.increment(1);
@@ -138,6 +143,11 @@ impl Feed {
         since
             .min()
             .map_or(0.0, |since| since.elapsed().as_secs_f64())
+    }
+
+    /// What happened of late in the slot of a team.
+    pub(crate) fn changes(&self, team: TeamId) -> &Changes {
+        &self.slot(team.slot()).changes
     }
 
     /// A subscription to a team's channels, of which none is named yet.
@@ -171,6 +181,7 @@ impl Epochs for Feed {
         if is_another {
             tracing::warn!(%epoch, "The epoch changed: streams end");
             for slot in &self.slots {
+                slot.changes.unclear();
                 slot.put(SlotFeed::restart);
             }
         }
@@ -179,7 +190,9 @@ impl Epochs for Feed {
 
 impl Commits for Feed {
     fn committed(&self, commit: SlotCommit) {
-        self.slot(commit.slot).put(|feed| {
+        let slot = self.slot(commit.slot);
+        slot.changes.committed(&commit);
+        slot.put(|feed| {
             if feed.is_active() {
                 let spans = FeedSpans::start(&commit);
                 feed.committed(commit, spans);
@@ -188,6 +201,7 @@ impl Commits for Feed {
     }
 
     fn unsettled(&self, slot: Slot) {
+        self.slot(slot).changes.unclear();
         self.slot(slot).put(SlotFeed::unsettled);
     }
 }
@@ -200,7 +214,9 @@ impl Bells for Feed {
             Bell::Commits(entries) => {
                 self.metrics.bells_heard.increment(1);
                 for entry in entries {
-                    self.slot(entry.slot).put(|feed| feed.heard(entry));
+                    let slot = self.slot(entry.slot);
+                    slot.changes.heard(&entry);
+                    slot.put(|feed| feed.heard(entry));
                 }
             }
             Bell::KeyChanged(key) => drop(self.changed_keys.try_send(key)),
@@ -210,6 +226,7 @@ impl Bells for Feed {
 
     fn listening(&self) {
         for slot in &self.slots {
+            slot.changes.unclear();
             slot.put(SlotFeed::unsettled);
         }
     }
