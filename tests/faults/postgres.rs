@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use harness::load::{Kind, Load, Writing};
 use harness::{Agent, Response, TestRelay, eventually};
 use serde_json::json;
@@ -290,4 +291,42 @@ async fn g1_g3_a_transaction_open_for_a_minute_slows_nothing_and_spoils_nothing(
     }
     history.assert_sound();
     assert_eq!(history.unknown(), 0);
+}
+
+#[tokio::test]
+async fn g7_many_readers_share_few_connections_and_outlive_their_loss() {
+    const READERS: usize = 64;
+    let relay = TestRelay::new().await;
+    let admin = relay.admin();
+    let said = admin.say("ops", "hello").await;
+    let client = relay.database().connect().await;
+    // Whether all are answered.
+    let burst = || async {
+        let reads = (0..READERS).map(|_| admin.get("/api/channels/ops/messages"));
+        let answers = join_all(reads).await;
+        for answer in answers.iter().filter(|answer| answer.status() != 200) {
+            assert_unavailable(answer);
+        }
+        let answered = answers.iter().filter(|answer| answer.status() == 200);
+        let pages: Vec<_> = answered.map(|answer| answer.json()).collect();
+        assert!(
+            pages
+                .iter()
+                .all(|page| page["messages"][0]["id"] == said["id"])
+        );
+        (pages.len() == READERS).then_some(())
+    };
+    for round in 0..5 {
+        // Until the relay has seen that they are gone, a read may be given one of them.
+        eventually("all reads are answered", burst).await;
+        let sessions = "from pg_stat_activity
+            where datname = current_database() and application_name = 'handoff reader'";
+        let count = format!("select count(*) {sessions}");
+        let count: i64 = client.query_one(&count, &[]).await.unwrap().get(0);
+        // Half of the pool at most is shared; the rest is for what needs one of its own.
+        assert!((1..10).contains(&count), "{count} sessions, round {round}");
+        let cut = format!("select count(pg_terminate_backend(pid)) {sessions}");
+        client.query_one(&cut, &[]).await.unwrap();
+    }
+    eventually("all reads are answered", burst).await;
 }

@@ -41,11 +41,12 @@ pub(crate) struct Turn<'a> {
 }
 
 impl Readers {
-    /// One more than there are cores, but leaves some to the pool: waits for a transaction must
-    /// not wait for reads.
+    /// One more than there are cores, or a quarter of a large pool, but no more than half of it:
+    /// what needs a connection of its own must not wait for reads.
     pub(crate) fn new(pool: Pool) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let shared = (cores + 1).min(pool.status().max_size / 2).max(1);
+        let size = pool.status().max_size;
+        let shared = (cores + 1).max(size / 4).min(size / 2).max(1);
         Self {
             pool,
             places: (0..shared).map(|_| RwLock::default()).collect(),
