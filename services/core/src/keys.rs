@@ -185,14 +185,25 @@ impl Relay {
                 Err(_) => break None,
             }
         };
+        self.stands_with(&hash, permissions.as_ref());
+    }
+
+    /// Looks at a key of which nothing was heard.
+    pub(crate) async fn look_at_key(&self, hash: KeyHash) -> handoff_store::Result<()> {
+        let row = self.store.find_key(hash).await?;
+        self.stands_with(&hash, row.map(|row| row.permissions).as_ref());
+        Ok(())
+    }
+
+    /// A key has these permissions, or is gone.
+    fn stands_with(&self, hash: &KeyHash, permissions: Option<&Permissions>) {
         // One that is not remembered is dropped too: a look-up that began before the change may be
         // about to remember it.
-        let known = self.keys.peek(&hash);
-        if known.is_none_or(|known| Some(&known.row.permissions) != permissions.as_ref()) {
-            self.keys.drop_key(&hash);
+        let known = self.keys.peek(hash);
+        if known.is_none_or(|known| Some(&known.row.permissions) != permissions) {
+            self.keys.drop_key(hash);
         }
-        self.open_streams
-            .end_streams_unless(&hash, permissions.as_ref());
+        self.open_streams.end_streams_unless(hash, permissions);
     }
 
     /// The team's audit log.

@@ -73,8 +73,10 @@ impl Relay {
             }
         } else {
             self.keys.drop_all();
+            // Without Postgres streams stay open, so one that goes away again ends none: the next
+            // sweep looks at them all.
             for (hash, _) in self.open_streams.counts() {
-                self.recheck_key(hash, until).await;
+                self.look_at_key(hash).await?;
             }
         }
         self.keys.swept(began);

@@ -101,7 +101,11 @@ impl DataPlane {
         sql: &str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>> {
-        let turn = self.waited_for(self.readers.turn(WAIT_TIMEOUT)).await?;
+        let turn = async {
+            let turn = tokio::time::timeout(WAIT_TIMEOUT, self.readers.turn()).await;
+            turn.unwrap_or_else(|_| Err(Error::unavailable("no connection in time")))
+        };
+        let turn = self.waited_for(turn).await?;
         let client = turn.client().ok_or(Error::Overloaded)?;
         let rows = async {
             let statement = client.prepare_cached(sql).await?;

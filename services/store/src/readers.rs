@@ -8,14 +8,11 @@
 
 use crate::{Error, Result, connection::Discarded};
 use deadpool_postgres::{Object, Pool};
-use std::{
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
 /// Statements that are under way on a connection at most.
 const DEPTH: usize = 16;
@@ -23,9 +20,17 @@ const DEPTH: usize = 16;
 /// Connections of a pool that reads share, opened as they are needed.
 pub(crate) struct Readers {
     pool: Pool,
-    places: Box<[RwLock<Option<Arc<Reader>>>]>,
+    places: Box<[Place]>,
     turns: Semaphore,
     waiting: AtomicUsize,
+}
+
+/// Where a connection is, or will be.
+#[derive(Default)]
+struct Place {
+    reader: RwLock<Option<Arc<Reader>>>,
+    /// Held by the one who opens it.
+    opening: Mutex<()>,
 }
 
 struct Reader {
@@ -49,24 +54,17 @@ impl Readers {
         let shared = (cores + 1).max(size / 4).min(size / 2).max(1);
         Self {
             pool,
-            places: (0..shared).map(|_| RwLock::default()).collect(),
+            places: (0..shared).map(|_| Place::default()).collect(),
             turns: Semaphore::new(shared * DEPTH),
             waiting: AtomicUsize::new(0),
         }
     }
 
-    /// Waits for a turn, on the connection that has the least to do.
-    pub(crate) async fn turn(&self, timeout: Duration) -> Result<Turn<'_>> {
-        let permit = match self.turns.try_acquire() {
-            Ok(permit) => permit,
-            Err(_) => {
-                let _waiting = Counted::in_(&self.waiting);
-                tokio::time::timeout(timeout, self.turns.acquire())
-                    .await
-                    .map_err(|_| Error::unavailable("no connection was free in time"))?
-                    .map_err(|_| Error::unavailable("this replica is stopping"))?
-            }
-        };
+    /// Waits for a turn, on the connection that has the least to do. How long is up to the caller.
+    pub(crate) async fn turn(&self) -> Result<Turn<'_>> {
+        let _waiting = Counted::in_(&self.waiting);
+        let permit = self.turns.acquire().await;
+        let permit = permit.map_err(|_| Error::unavailable("this replica is stopping"))?;
         let reader = self.least_busy().await?;
         reader.under_way.fetch_add(1, Ordering::Relaxed);
         Ok(Turn {
@@ -80,13 +78,11 @@ impl Readers {
     async fn least_busy(&self) -> Result<Arc<Reader>> {
         let mut least_busy: Option<Arc<Reader>> = None;
         for place in &self.places {
-            let reader = match open_at(place) {
-                Some(reader) => reader,
-                None => match (self.open(place).await, &least_busy) {
-                    (Ok(reader), _) => reader,
-                    (Err(_), Some(_)) => continue,
-                    (Err(error), None) => return Err(error),
-                },
+            let reader = match self.reader_at(place, least_busy.is_none()).await {
+                Ok(Some(reader)) => reader,
+                Ok(None) => continue,
+                Err(_) if least_busy.is_some() => continue,
+                Err(error) => return Err(error),
             };
             let load = reader.load();
             if least_busy.as_ref().is_none_or(|least| load < least.load()) {
@@ -99,20 +95,28 @@ impl Readers {
         least_busy.ok_or(Error::unavailable("no connection is open"))
     }
 
-    async fn open(&self, place: &RwLock<Option<Arc<Reader>>>) -> Result<Arc<Reader>> {
-        let client = self.pool.get().await?;
-        let mut place = place.write().unwrap_or_else(PoisonError::into_inner);
-        // Another has opened one meanwhile: this one goes back to the pool.
-        if let Some(reader) = place.as_ref().filter(|reader| reader.is_fit()) {
-            return Ok(reader.clone());
+    /// The connection of a place, opened if it isn't; none while another opens it, for one who
+    /// needn't wait for that.
+    async fn reader_at(&self, place: &Place, must_wait: bool) -> Result<Option<Arc<Reader>>> {
+        if let Some(reader) = place.open_reader() {
+            return Ok(Some(reader));
+        }
+        let _opening = match place.opening.try_lock() {
+            Ok(opening) => opening,
+            Err(_) if !must_wait => return Ok(None),
+            Err(_) => place.opening.lock().await,
+        };
+        if let Some(reader) = place.open_reader() {
+            return Ok(Some(reader));
         }
         let reader = Arc::new(Reader {
-            client: Discarded::new(client),
+            client: Discarded::new(self.pool.get().await?),
             under_way: AtomicUsize::new(0),
             retired: AtomicBool::new(false),
         });
+        let mut place = place.reader.write().unwrap_or_else(PoisonError::into_inner);
         *place = Some(reader.clone());
-        Ok(reader)
+        Ok(Some(reader))
     }
 
     /// Reads that wait for a turn.
@@ -122,14 +126,16 @@ impl Readers {
 
     /// Connections that are open and have nothing to do.
     pub(crate) fn idle(&self) -> usize {
-        let readers = self.places.iter().filter_map(open_at);
+        let readers = self.places.iter().filter_map(Place::open_reader);
         readers.filter(|reader| reader.load() == 0).count()
     }
 }
 
-fn open_at(place: &RwLock<Option<Arc<Reader>>>) -> Option<Arc<Reader>> {
-    let reader = place.read().unwrap_or_else(PoisonError::into_inner);
-    reader.as_ref().filter(|reader| reader.is_fit()).cloned()
+impl Place {
+    fn open_reader(&self) -> Option<Arc<Reader>> {
+        let reader = self.reader.read().unwrap_or_else(PoisonError::into_inner);
+        reader.as_ref().filter(|reader| reader.is_fit()).cloned()
+    }
 }
 
 impl Reader {
