@@ -65,18 +65,21 @@ impl Relay {
         let until = Instant::now() + RECHECK_TIME;
         if planted!(ForgetRevocation) {
             // Nothing is heard of it.
-        } else if was_trusted {
+        } else {
+            if !was_trusted {
+                self.keys.drop_all();
+            }
             for (change, hash) in changed {
                 if self.key_changes_seen.is_new(change) {
                     self.recheck_key(hash, until).await;
                 }
             }
-        } else {
-            self.keys.drop_all();
-            // Without Postgres streams stay open, so one that goes away again ends none: the next
-            // sweep looks at them all.
-            for (hash, _) in self.open_streams.counts() {
-                self.look_at_key(hash).await?;
+            if !was_trusted {
+                // Nothing is said of these. Without Postgres streams stay open, so where it goes
+                // away again none ends: the next sweep looks at them all.
+                for (hash, _) in self.open_streams.counts() {
+                    self.look_at_key(hash).await?;
+                }
             }
         }
         self.keys.swept(began);
