@@ -117,6 +117,16 @@ impl Appender {
         let contents = group.column(|post| post.message.content.as_str());
         let mentions = group.column(|post| post.message.mention.as_ref().map(|name| name.as_str()));
         let threads = group.column(|post| post.message.thread_id.map(Id::serial));
+        let of_posts: [&(dyn ToSql + Sync); 8] = [
+            &senders,
+            &contents,
+            &mentions,
+            &threads,
+            &key_hashes,
+            &keys,
+            &body_hashes,
+            &traceparents,
+        ];
         match how {
             Append::All => {
                 let heads: Vec<Option<Head>> =
@@ -136,7 +146,7 @@ impl Appender {
                     .collect();
                 let drawn: Vec<i32> = posts.slots.iter().map(|(_, drawn)| *drawn).collect();
                 let place = |of: fn(&Place) -> i32| posts.places.iter().map(of).collect::<Vec<_>>();
-                let params: [&(dyn ToSql + Sync); 21] = [
+                let params: [&(dyn ToSql + Sync); 13] = [
                     &teams,
                     &channels,
                     &known_ids,
@@ -150,15 +160,8 @@ impl Appender {
                     &place(|place| place.slot),
                     &place(|place| place.nth_in_slot),
                     &place(|place| place.nth_in_channel),
-                    &senders,
-                    &contents,
-                    &mentions,
-                    &threads,
-                    &key_hashes,
-                    &keys,
-                    &body_hashes,
-                    &traceparents,
                 ];
+                let params = [&params[..], &of_posts[..]].concat();
                 client.query(&self.all, &params).await
             }
             Append::Each => {
@@ -167,21 +170,9 @@ impl Appender {
                     .map(|(team, _)| sequences[team.slot().index()])
                     .collect();
                 let places: Vec<i32> = posts.places.iter().map(|place| place.channel).collect();
-                let params: [&(dyn ToSql + Sync); 13] = [
-                    &teams,
-                    &sequences,
-                    &channels,
-                    &known_ids,
-                    &places,
-                    &senders,
-                    &contents,
-                    &mentions,
-                    &threads,
-                    &key_hashes,
-                    &keys,
-                    &body_hashes,
-                    &traceparents,
-                ];
+                let params: [&(dyn ToSql + Sync); 5] =
+                    [&teams, &sequences, &channels, &known_ids, &places];
+                let params = [&params[..], &of_posts[..]].concat();
                 client.query(&self.each, &params).await
             }
         }
