@@ -112,6 +112,31 @@ async fn g4_results_of_two_replicas_say_what_the_inbox_does() {
     results_say_what_the_inbox_does(&relay, 2, 80).await;
 }
 
+/// What a replica that has just started answers, the one that was alone before knows.
+#[tokio::test]
+async fn g4_a_lone_replica_knows_of_another_before_that_serves() {
+    let relay = TestRelay::builder()
+        .env("RATE_LIMIT_MAX", 100_000)
+        .start()
+        .await;
+    let ada = relay.agent("ada", json!({"*": "write"})).await;
+    let bob = relay.agent("bob", json!({"*": "write"})).await;
+    ada.say("build", "first").await;
+    for _ in 0..3 {
+        let second = relay.start_replica(&[]).await;
+        for _ in 0..40 {
+            let told = unread_in_result(&bob).await;
+            assert_eq!(told, unread_in_inbox(&bob).await);
+            ada.on(second).say("build", "hello").await;
+            let told = unread_in_result(&bob).await;
+            assert_eq!(told, unread_in_inbox(&bob).await);
+            let read = json!({"last_read_id": ada.say("build", "over").await["id"]});
+            bob.post("/api/channels/build/ack", read).await.expect(200);
+        }
+        relay.replica(second).terminate().await;
+    }
+}
+
 #[tokio::test]
 async fn a_key_that_may_read_less_is_told_of_less() {
     let relay = TestRelay::new().await;

@@ -31,9 +31,11 @@ impl Relay {
             let swept = tokio::join!(self.sweep_keys(), self.sweep_slots(), async {
                 let counts = self.open_streams.counts();
                 let changed = (streams.as_ref() != Some(&counts)).then_some(counts.as_slice());
-                let live = self.store.heartbeat(changed).await?;
-                self.budgets.set_live_replicas(live);
-                self.notifier.set_live_replicas(live);
+                let began = Instant::now();
+                let fleet = self.store.heartbeat(changed).await?;
+                self.hints.beat(began, fleet.is_alone);
+                self.budgets.set_live_replicas(fleet.live);
+                self.notifier.set_live_replicas(fleet.live);
                 streams = Some(counts);
                 Ok(())
             });

@@ -4,9 +4,9 @@
 //! So a lone replica keeps the counts of the last look and moves them on by what the slot's
 //! [`changes`](crate::feed::changes) say; where these don't say enough, it looks at the tables
 //! again. One of several always looks: what another answered, its next answer must know (guarantee
-//! G4), and a bell comes a little later. So does one whose last sweep is too old to say whether it is
-//! alone. A replica that has just started counts after a second at the latest; until then its commits
-//! are known here by its bells.
+//! G4), and a bell comes a little later. So does one whose last heartbeat is too old to say whether
+//! it is alone: a replica that starts serves only when the others know of it
+//! ([`ALONE_FOR`](handoff_store::replicas::ALONE_FOR)).
 
 use crate::{
     Operation, Relay, Result, TeamGrant,
@@ -14,8 +14,14 @@ use crate::{
     unread_cache::Counter,
 };
 use handoff_protocol::{Id, inbox::UnreadCounts};
-use handoff_store::inbox::{COUNT_MAX, ChannelUnread};
-use std::{sync::Arc, time::Duration};
+use handoff_store::{
+    inbox::{COUNT_MAX, ChannelUnread},
+    replicas::ALONE_FOR,
+};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 /// Channels whose counts are remembered, over all callers: of about 150 bytes each.
 const CAPACITY: u64 = 100_000;
@@ -23,6 +29,8 @@ const CAPACITY: u64 = 100_000;
 /// The counts of the last look, and what was heard since.
 #[derive(Clone)]
 struct Hint {
+    /// The time alone in which it was made: before it, others may have posted.
+    alone: TimeAlone,
     place: Place,
     /// The channels that the key could read.
     readable: Option<Arc<[String]>>,
@@ -30,19 +38,49 @@ struct Hint {
     channels: Arc<[ChannelUnread]>,
 }
 
-pub(crate) struct UnreadHints(moka::sync::Cache<Counter, Hint>);
+/// A time in which no other replica serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct TimeAlone {
+    since: Instant,
+}
+
+pub(crate) struct UnreadHints {
+    by_caller: moka::sync::Cache<Counter, Hint>,
+    /// The time alone, and until when it is certain.
+    alone: Mutex<Option<(TimeAlone, Instant)>>,
+}
 
 impl UnreadHints {
     pub(crate) fn new() -> Self {
         let weight =
             |_: &Counter, hint: &Hint| u32::try_from(hint.channels.len() + 1).unwrap_or(u32::MAX);
-        Self(
-            moka::sync::Cache::builder()
+        Self {
+            by_caller: moka::sync::Cache::builder()
                 .max_capacity(CAPACITY)
                 .weigher(weight)
                 .time_to_idle(Duration::from_secs(600))
                 .build(),
-        )
+            alone: Mutex::new(None),
+        }
+    }
+
+    /// A heartbeat that began then found this replica alone, or not.
+    pub(crate) fn beat(&self, began: Instant, is_alone: bool) {
+        let mut alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
+        *alone = is_alone.then(|| {
+            // Where it was not certain up to now, there may have been another in between.
+            let goes_on = alone.filter(|(_, until)| began <= *until);
+            let time = goes_on.map_or(TimeAlone { since: began }, |(time, _)| time);
+            (time, began + ALONE_FOR)
+        });
+    }
+
+    /// The time alone, if this replica is certain to be alone now.
+    fn alone(&self) -> Option<TimeAlone> {
+        let alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
+        alone
+            .filter(|(_, until)| Instant::now() < *until)
+            .map(|(time, _)| time)
     }
 }
 
@@ -53,15 +91,17 @@ impl Relay {
     /// Where it has to look and can't.
     pub async fn unread_hint(&self, grant: &TeamGrant) -> Result<UnreadCounts> {
         let caller = grant.caller_for(Operation::ReadInbox)?;
-        let is_alone = self.budgets.live_replicas() == 1 && self.keys.is_trusted();
-        if !is_alone {
+        let Some(alone) = self.hints.alone() else {
             let channels = self.unread_channels(caller, None, Id::BEGINNING).await?;
             return Ok(counts(&channels));
-        }
+        };
         let readable = caller.readable();
         let counter = self.counter(caller);
         let changes = self.feed.changes(counter.team);
-        let known = self.hints.0.get(&counter).filter(|hint| {
+        let known = self.hints.by_caller.get(&counter).filter(|hint| {
+            if hint.alone != alone {
+                return false;
+            }
             let (before, now) = (hint.readable.as_deref(), readable.as_deref());
             match (before, now) {
                 (None, None) => true,
@@ -80,7 +120,7 @@ impl Relay {
                 }
                 let counts = counts(&hint.channels);
                 if moved {
-                    self.hints.0.insert(counter, hint);
+                    self.hints.by_caller.insert(counter, hint);
                 }
                 return Ok(counts);
             }
@@ -91,11 +131,12 @@ impl Relay {
         let channels = self.unread_channels(caller, None, Id::BEGINNING).await?;
         let counts = counts(&channels);
         let hint = Hint {
+            alone,
             place,
             readable,
             channels: channels.into(),
         };
-        self.hints.0.insert(counter, hint);
+        self.hints.by_caller.insert(counter, hint);
         Ok(counts)
     }
 }
@@ -225,6 +266,27 @@ mod tests {
         let taken = changes.iter().all(|change| news.take(&counter, change));
         let channel = news.changed.as_deref().unwrap_or(looked)[0].clone();
         taken.then_some((channel.messages, channel.mentions))
+    }
+
+    #[test]
+    fn a_time_alone_ends_with_its_certainty() {
+        let hints = UnreadHints::new();
+        assert_eq!(hints.alone(), None, "nothing is known yet");
+        let began = Instant::now();
+        hints.beat(began, true);
+        let first = hints.alone();
+        assert_eq!(first, Some(TimeAlone { since: began }));
+        let next = began + Duration::from_secs(1);
+        hints.beat(next, true);
+        assert_eq!(hints.alone(), first);
+        let late = next + 2 * ALONE_FOR;
+        hints.beat(late, true);
+        assert_eq!(hints.alone(), Some(TimeAlone { since: late }));
+        hints.beat(late, false);
+        assert_eq!(hints.alone(), None);
+        let past = Instant::now().checked_sub(ALONE_FOR).unwrap();
+        hints.beat(past, true);
+        assert_eq!(hints.alone(), None, "it is over");
     }
 
     #[test]

@@ -86,7 +86,8 @@ pub struct Store {
 
 impl Store {
     /// Connects the pools, announces this replica and starts its lanes; what the lanes commit goes
-    /// to `commits`, the feed's inbox, and to the notifier.
+    /// to `commits`, the feed's inbox, and to the notifier. Where others live it takes up to
+    /// [`ALONE_FOR`](replicas::ALONE_FOR), until they know of this one.
     ///
     /// # Errors
     /// When Postgres can't be reached, or its schema is older than this program.
@@ -107,6 +108,7 @@ impl Store {
         let replica = replicas::announce(&data).await?;
         let notifier = Notifier::start(config.listen_url.clone(), replica);
         let lanes = lane::Lanes::start(&config, commits, notifier.handle())?;
+        replicas::wait_to_be_known(&data, replica).await?;
         Ok((
             Arc::new(Self {
                 data,

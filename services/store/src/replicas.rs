@@ -2,7 +2,11 @@
 
 use crate::{DataPlane, Result, Store};
 use handoff_protocol::keys::KeyHash;
-use std::fmt;
+use std::{fmt, time::Duration};
+
+/// How long after a heartbeat began a replica may take itself for the only one, if it saw no other.
+/// One that starts serves only when this has passed since every other's last heartbeat.
+pub const ALONE_FOR: Duration = Duration::from_millis(1_500);
 
 /// Names a replica for as long as it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,10 +41,19 @@ const OPEN_STREAMS: &str = "
     from unnest($2::bytea[], $3::bigint[]) as t (key_hash, streams)
     on conflict (replica_id, key_hash) do update set streams = excluded.streams";
 
-const LIVE: &str = "
-    select count(*)
+/// Those that hang may go on at any time; so they count among the others for as long as they are
+/// in the table.
+const FLEET: &str = "
+    select
+        count(*) filter (where heartbeat_at > clock_timestamp() - interval '5 seconds'),
+        count(*) filter (where id <> $1)
+    from replicas";
+
+/// Milliseconds since the last heartbeat of another replica.
+const LAST_HEARTBEAT_OF_OTHERS: &str = "
+    select (extract(epoch from clock_timestamp() - max(heartbeat_at)) * 1000)::bigint
     from replicas
-    where heartbeat_at > clock_timestamp() - interval '5 seconds'";
+    where id <> $1";
 
 /// Streams of a key that other live replicas hold open.
 pub(crate) const STREAMS_ELSEWHERE: &str = "
@@ -59,6 +72,33 @@ pub(crate) async fn announce(data: &DataPlane) -> Result<ReplicaId> {
     .await
 }
 
+/// Waits until no other replica takes itself for the only one: each that beats its heart from now on
+/// sees this one.
+pub(crate) async fn wait_to_be_known(data: &DataPlane, replica: ReplicaId) -> Result<()> {
+    let ago: Option<i64> = data
+        .run("look for other replicas", async |client| {
+            let row = client
+                .query_one(LAST_HEARTBEAT_OF_OTHERS, &[&replica.0])
+                .await?;
+            row.try_get(0)
+        })
+        .await?;
+    if let Some(ago) = ago {
+        let ago = Duration::from_millis(ago.max(0).unsigned_abs());
+        tokio::time::sleep(ALONE_FOR.saturating_sub(ago)).await;
+    }
+    Ok(())
+}
+
+/// The replicas, as a heartbeat found them.
+#[derive(Clone, Copy, Debug)]
+pub struct Fleet {
+    /// How many live, this one included.
+    pub live: usize,
+    /// There is no other, living or hanging.
+    pub is_alone: bool,
+}
+
 pub(crate) async fn withdraw(data: &DataPlane, replica: ReplicaId) -> Result<()> {
     data.run("withdraw replica", async |client| {
         client.execute(WITHDRAW, &[&replica.0]).await.map(drop)
@@ -67,12 +107,11 @@ pub(crate) async fn withdraw(data: &DataPlane, replica: ReplicaId) -> Result<()>
 }
 
 impl Store {
-    /// Says that this replica lives, with its open streams where they changed; answers how many
-    /// replicas live.
-    pub async fn heartbeat(&self, streams: Option<&[(KeyHash, usize)]>) -> Result<usize> {
+    /// Says that this replica lives, with its open streams where they changed; answers who
+    /// else does.
+    pub async fn heartbeat(&self, streams: Option<&[(KeyHash, usize)]>) -> Result<Fleet> {
         let replica = self.replica.0;
-        let live = self
-            .data
+        self.data
             .run("heartbeat", async |client| {
                 let heartbeat = client.prepare_cached(HEARTBEAT).await?;
                 client.execute(&heartbeat, &[&replica]).await?;
@@ -84,11 +123,15 @@ impl Store {
                     client.execute(&close, &[&replica, &hashes]).await?;
                     client.execute(&open, &[&replica, &hashes, &counts]).await?;
                 }
-                let live = client.prepare_cached(LIVE).await?;
-                client.query_one(&live, &[]).await?.try_get::<_, i64>(0)
+                let fleet = client.prepare_cached(FLEET).await?;
+                let row = client.query_one(&fleet, &[&replica]).await?;
+                let (live, others): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+                Ok(Fleet {
+                    live: live.max(1) as usize,
+                    is_alone: others == 0,
+                })
             })
-            .await?;
-        Ok(live.max(1) as usize)
+            .await
     }
 
     /// Removes replicas whose heartbeat stopped a minute ago.
