@@ -13,6 +13,7 @@
 pub mod planted;
 
 pub mod acks;
+mod append;
 pub mod audit;
 pub mod bell;
 pub mod channels;

@@ -2,7 +2,8 @@
 //! plans: each must find its rows by index, however large the tables are.
 
 use crate::{
-    acks, audit, channels, feed, inbox, messages, rate_limits, replicas, slots, statuses, waits,
+    acks, append, audit, channels, feed, inbox, messages, rate_limits, replicas, slots, statuses,
+    waits,
 };
 use handoff_protocol::{Id, messages::MessageFilter};
 
@@ -12,8 +13,7 @@ pub fn hot_statements() -> Vec<(String, String)> {
         ("lane: lock", slots::LOCK),
         ("lane: create channels", channels::CREATE),
         ("lane: delete channels", channels::DELETE),
-        ("lane: append messages", messages::APPEND),
-        ("lane: append all messages", messages::APPEND_ALL),
+        ("lane: append messages", append::EACH),
         ("lane: delete messages", messages::DELETE),
         ("lane: move acks", acks::MOVE),
         ("lane: set statuses", statuses::SET),
@@ -48,6 +48,12 @@ pub fn hot_statements() -> Vec<(String, String)> {
     ]
     .map(|(name, sql)| (name.to_owned(), sql.to_owned()))
     .into();
+    for parts in append::Parts::every() {
+        let mut name = "lane: append all messages".to_owned();
+        name += if parts.mentions { ", mentions" } else { "" };
+        name += if parts.replies { ", replies" } else { "" };
+        statements.push((name, append::all(parts)));
+    }
     for filters in 0..8 {
         let text = |bit: u8| (filters & bit != 0).then(|| "x".to_owned());
         let filter = MessageFilter {

@@ -11,10 +11,12 @@ use super::{
 };
 use crate::{
     ChannelId, Result,
+    append::{self, Appended, Parts},
     feed::{Event, EventKind},
     messages,
     slots::Sequences,
 };
+use futures_util::future::try_join_all;
 use handoff_protocol::{Id, TeamId, TraceParent, ids::Slot, messages::Message};
 use std::{collections::HashMap, sync::Arc};
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
@@ -33,7 +35,8 @@ pub(super) type Limited<'a> = Vec<(TeamId, &'a str)>;
 
 /// A session's statements for posts, and what it has learned of channels.
 pub(super) struct Appender {
-    all: Statement,
+    /// By the [`Parts`]' index.
+    all: Vec<Statement>,
     each: Statement,
     heads: Heads,
     /// Batches that are appended post by post, since one failed a moment ago: whoever retries
@@ -46,9 +49,11 @@ impl Appender {
     const CAUTION: u8 = 8;
 
     pub(super) async fn prepare(client: &Client) -> PgResult<Self> {
+        let all = Parts::every().map(append::all);
+        let all = try_join_all(all.iter().map(|sql| client.prepare(sql))).await?;
         Ok(Self {
-            all: client.prepare(messages::APPEND_ALL).await?,
-            each: client.prepare(messages::APPEND).await?,
+            all,
+            each: client.prepare(append::EACH).await?,
             heads: Heads::default(),
             cautious: 0,
         })
@@ -162,7 +167,7 @@ impl Appender {
                     &place(|place| place.nth_in_channel),
                 ];
                 let params = [&params[..], &of_posts[..]].concat();
-                client.query(&self.all, &params).await
+                client.query(&self.all[posts.parts.index()], &params).await
             }
             Append::Each => {
                 let sequences: Vec<u32> = to
@@ -332,10 +337,13 @@ pub(super) struct Posts<'a> {
     /// The slots, each with how many of its IDs these posts draw.
     slots: Vec<(Slot, i32)>,
     places: Vec<Place>,
+    parts: Parts,
 }
 
 impl<'a> Posts<'a> {
     pub(super) fn push(&mut self, place: usize, post: &'a Post) {
+        self.parts.mentions |= post.message.mention.is_some();
+        self.parts.replies |= post.message.thread_id.is_some();
         let to = (post.team, post.channel.as_str());
         let next = self.to.len() as i32 + 1;
         let channel = *self.by_channel.entry(to).or_insert(next);
@@ -413,25 +421,23 @@ impl<'a> Posts<'a> {
         for row in rows {
             let (place, post) = self.group.of(row)?;
             let to = (post.team, post.channel.as_str());
-            let outcome = match messages::Appended::from_code(row.try_get("outcome")?)? {
-                messages::Appended::ChannelMissing => {
+            let outcome = match Appended::from_code(row.try_get("outcome")?)? {
+                Appended::ChannelMissing => {
                     missing.push(to);
                     limited
                         .contains(&to)
                         .then_some(Outcome::Post(PostOutcome::ChannelLimitReached))
                 }
-                messages::Appended::ParentMissing => {
-                    Some(Outcome::Post(PostOutcome::ParentNotFound))
-                }
-                messages::Appended::OtherBody => Some(Outcome::Post(PostOutcome::Mismatch)),
-                messages::Appended::Earlier => {
+                Appended::ParentMissing => Some(Outcome::Post(PostOutcome::ParentNotFound)),
+                Appended::OtherBody => Some(Outcome::Post(PostOutcome::Mismatch)),
+                Appended::Earlier => {
                     let (id, seq) = (row.try_get("id")?, row.try_get("seq")?);
                     let mut message = post.as_message(id, seq, time_in(row, "created_at")?);
                     message.reply_count = row.try_get("reply_count")?;
                     message.traceparent = messages::traceparent_in(row)?;
                     Some(Outcome::Post(PostOutcome::Replayed(message)))
                 }
-                messages::Appended::Posted => {
+                Appended::Posted => {
                     let (id, seq) = (row.try_get("id")?, row.try_get("seq")?);
                     let message = post.as_message(id, seq, time_in(row, "created_at")?);
                     let channel = ChannelId(row.try_get("channel_id")?);
