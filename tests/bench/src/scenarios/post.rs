@@ -12,7 +12,7 @@ use crate::limits::http;
 use crate::limits::pgbench::Pgbench;
 use crate::limits::sql::{Limit, SqlLimits};
 use crate::options::{Common, PostLoad, PostOptions};
-use crate::report::{Bar, Figures, Row, Scenario};
+use crate::report::{Bar, Figures, Row, Scenario, median};
 use crate::scenarios::posters::{Posters, check_nothing_lost, prepare};
 
 pub(crate) async fn run(
@@ -245,15 +245,23 @@ impl Rounds {
         }
     }
 
-    fn median(&self, subject: &str) -> Figures {
+    fn of(&self, subject: &str) -> &[Figures] {
         let rounds = self.0.iter().find(|(known, _)| *known == subject);
-        rounds.map_or_else(Figures::default, |(_, rounds)| Figures::median(rounds))
+        rounds.map_or(&[], |(_, rounds)| rounds)
+    }
+
+    /// How many posts the relay takes while a limit takes one: the median of the rounds' ratios.
+    /// A round's subjects came one after the other, so a machine that gets slower or faster in the
+    /// course of the run does so for both.
+    fn ratio(&self, limit: &str) -> f64 {
+        let per_s = |subject| self.of(subject).iter().map(|round| round.value("per_s"));
+        let ratios = per_s("relay").zip(per_s(limit));
+        median(ratios.map(|(relay, limit)| relay / limit).collect())
     }
 
     /// Adds the rows, and where it is the load that they are for, the bars.
     fn report(&self, connections: u16, open_loop: bool, scenario: &mut Scenario) {
-        let relay = self.median("relay");
-        let ratio = |limit: &str| relay.value("per_s") / self.median(limit).value("per_s");
+        let relay = Figures::median(self.of("relay"));
         let at = |what: &str| format!("{connections} connections: {what}");
         let mut rates = Vec::new();
         for (subject, rounds) in &self.0 {
@@ -284,8 +292,12 @@ impl Rounds {
             ] {
                 let what = at(&format!("relay / {limit}"));
                 match bar {
-                    Some(bar) => scenario.bars.push(Bar::at_least(what, ratio(limit), bar)),
-                    None => scenario.notes.push(format!("{what}: {:.2}", ratio(limit))),
+                    Some(bar) => scenario
+                        .bars
+                        .push(Bar::at_least(what, self.ratio(limit), bar)),
+                    None => scenario
+                        .notes
+                        .push(format!("{what}: {:.2}", self.ratio(limit))),
                 }
             }
         }
