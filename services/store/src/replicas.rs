@@ -49,9 +49,9 @@ const FLEET: &str = "
         count(*) filter (where id <> $1)
     from replicas";
 
-/// Milliseconds since the last heartbeat of another replica.
+/// Milliseconds since the last heartbeat of another replica, and not one more.
 const LAST_HEARTBEAT_OF_OTHERS: &str = "
-    select (extract(epoch from clock_timestamp() - max(heartbeat_at)) * 1000)::bigint
+    select floor(extract(epoch from clock_timestamp() - max(heartbeat_at)) * 1000)::bigint
     from replicas
     where id <> $1";
 
