@@ -2,10 +2,11 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use harness::Finished;
+use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -22,19 +23,32 @@ pub(crate) fn sdk() -> &'static Path {
 
 /// Runs a command to its end, which must come in time.
 pub(crate) async fn finish(command: &mut Command) -> Finished {
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    let output = timeout(DEADLINE, command.output()).await;
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = output
-        .unwrap_or_else(|_| panic!("waited {DEADLINE:?} in vain: {command:?}"))
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let mut child = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let status = timeout(DEADLINE, async {
+        tokio::try_join!(out.read_to_end(&mut stdout), err.read_to_end(&mut stderr))?;
+        child.wait().await
+    })
+    .await;
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&stdout).into_owned(),
+        String::from_utf8_lossy(&stderr).into_owned(),
+    );
+    let status = status
+        .unwrap_or_else(|_| panic!("waited {DEADLINE:?} in vain: {command:?}\n{stdout}{stderr}"))
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     Finished {
         status,
-        stdout: String::from_utf8_lossy(&stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&stderr).into_owned(),
+        stdout,
+        stderr,
     }
 }
 

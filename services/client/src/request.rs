@@ -19,8 +19,9 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 /// How long an answer may take, beside what the relay was asked to wait.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// How often a request is repeated at most.
-const REPEATS: usize = 4;
+/// How often a request is repeated at most. Five waits are 3.1 seconds at least: a relay that was
+/// killed is started again meanwhile.
+const REPEATS: usize = 5;
 /// No try begins later than this after the first. Longer than the timeout, so that a request which
 /// was swallowed gets a second chance, and than a `Retry-After` of half a minute.
 const PATIENCE: Duration = Duration::from_secs(40);

@@ -319,7 +319,7 @@ async fn a_team_that_can_not_be_asked_for() {
 
     // A relay that fails just now: the caller reads the page again later.
     let mut steps = vec![Step::json(200, thread)];
-    steps.extend((0..5).map(|_| Step::error(503, "UNAVAILABLE")));
+    steps.extend((0..6).map(|_| Step::error(503, "UNAVAILABLE")));
     let relay = ScriptedRelay::new(steps);
     let client = relay.client().with_keyring(parse("secret"));
     let page = client.read_thread("ops", "1", &PageQuery::default()).await;

@@ -68,15 +68,15 @@ async fn a_post_keeps_its_idempotency_key_over_its_tries() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn gives_up_after_five_tries_with_the_relays_words() {
-    let relay = ScriptedRelay::new((0..6).map(|_| Step::error(503, "UNAVAILABLE")));
+async fn gives_up_after_six_tries_with_the_relays_words() {
+    let relay = ScriptedRelay::new((0..7).map(|_| Step::error(503, "UNAVAILABLE")));
     let error = relay.client().list_channels().await.unwrap_err();
     let error = api_error(error);
     assert_eq!(error.status, 503);
     assert_eq!(error.code, "UNAVAILABLE");
     assert_eq!(error.message, "No: UNAVAILABLE");
     assert_eq!(error.request_id.as_deref(), Some("r-1"));
-    assert_eq!(relay.seen().len(), 5);
+    assert_eq!(relay.seen().len(), 6);
 }
 
 #[tokio::test(start_paused = true)]

@@ -321,7 +321,7 @@ async fn texts_are_decrypted_and_a_team_that_can_not_be_asked_for_now_skips_noth
     });
     let events = format!("{}{}", event(6, "plain"), event(7, &envelope));
     let mut steps = vec![Step::Stream(bytes(&events), After::Silence)];
-    steps.extend((0..5).map(|_| Step::error(503, "UNAVAILABLE")));
+    steps.extend((0..6).map(|_| Step::error(503, "UNAVAILABLE")));
     steps.push(Step::Stream(bytes(&event(7, &envelope)), After::Silence));
     steps.push(Step::json(200, me));
     let relay = ScriptedRelay::new(steps);
@@ -338,5 +338,5 @@ async fn texts_are_decrypted_and_a_team_that_can_not_be_asked_for_now_skips_noth
     );
     assert_eq!(relay.left(), 0);
     let seen = relay.seen();
-    assert_eq!(seen[6].header("last-event-id"), Some("6"));
+    assert_eq!(seen[7].header("last-event-id"), Some("6"));
 }

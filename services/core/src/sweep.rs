@@ -34,6 +34,9 @@ impl Relay {
                 let began = Instant::now();
                 let fleet = self.store.heartbeat(changed).await?;
                 self.hints.beat(began, fleet.is_alone);
+                if fleet.is_waited_for {
+                    self.store.heartbeat(None).await?;
+                }
                 self.budgets.set_live_replicas(fleet.live);
                 self.notifier.set_live_replicas(fleet.live);
                 streams = Some(counts);

@@ -53,7 +53,7 @@ export interface HandoffOptions {
   encryptionVersion?: EncryptionVersion | undefined;
   /** How long an answer may take, in milliseconds; 30,000 by default. */
   timeout?: number | undefined;
-  /** How often a request is tried again at most; 4 by default. */
+  /** How often a request is tried again at most; 5 by default. */
   maxRetries?: number | undefined;
   /**
    * A stream without a byte for so many milliseconds is opened again; 60,000 by default. The relay says
@@ -663,7 +663,7 @@ function http(options: Omit<HandoffOptions, "apiKey">, apiKey: KeySource | undef
     apiKey,
     // Browsers insist on being called as their own.
     fetch: options.fetch ?? ((input, init) => globalThis.fetch(input, init)),
-    maxRetries: options.maxRetries ?? 4,
+    maxRetries: options.maxRetries ?? 5,
     timeout: options.timeout ?? 30_000,
   });
 }

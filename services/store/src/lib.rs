@@ -47,7 +47,11 @@ pub use database_url::{DatabaseUrl, DatabaseUrlError};
 pub use error::{Error, Result};
 pub use notifier::Notifier;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 /// Names a channel inside the relay: drawn from its team's slot, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,12 +87,14 @@ pub struct Store {
     pub(crate) control: sqlx::PgPool,
     pub(crate) lanes: lane::Lanes,
     replica: replicas::ReplicaId,
+    /// What the last heartbeat found.
+    saw_no_other: AtomicBool,
 }
 
 impl Store {
     /// Connects the pools, announces this replica and starts its lanes; what the lanes commit goes
-    /// to `commits`, the feed's inbox, and to the notifier. Where others live it takes up to
-    /// [`ALONE_FOR`](replicas::ALONE_FOR), until they know of this one.
+    /// to `commits`, the feed's inbox, and to the notifier. Where one lives that takes itself for the
+    /// only one it takes up to [`ALONE_FOR`](replicas::ALONE_FOR), until that knows of this one.
     ///
     /// # Errors
     /// When Postgres can't be reached, or its schema is older than this program.
@@ -116,6 +122,7 @@ impl Store {
                 control,
                 lanes,
                 replica,
+                saw_no_other: AtomicBool::new(false),
             }),
             notifier,
         ))

@@ -2,10 +2,14 @@
 
 use crate::{DataPlane, Result, Store};
 use handoff_protocol::keys::KeyHash;
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 /// How long after a heartbeat began a replica may take itself for the only one, if it saw no other.
-/// One that starts serves only when this has passed since every other's last heartbeat.
+/// One that starts serves only when this has passed since the last heartbeat of each that does.
 pub const ALONE_FOR: Duration = Duration::from_millis(1_500);
 
 /// Names a replica for as long as it runs.
@@ -18,15 +22,18 @@ impl fmt::Display for ReplicaId {
     }
 }
 
-const ANNOUNCE: &str = "insert into replicas default values returning id";
+/// How often one that starts looks whether another still takes itself for the only one.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+const ANNOUNCE: &str = "insert into replicas (alone) values (false) returning id";
 
 const WITHDRAW: &str = "delete from replicas where id = $1";
 
 /// A replica that was taken for dead announces itself again.
 const HEARTBEAT: &str = "
-    insert into replicas (id)
-    values ($1)
-    on conflict (id) do update set heartbeat_at = clock_timestamp()";
+    insert into replicas (id, alone)
+    values ($1, $2)
+    on conflict (id) do update set heartbeat_at = clock_timestamp(), alone = excluded.alone";
 
 const FORGET_DEAD: &str =
     "delete from replicas where heartbeat_at < clock_timestamp() - interval '1 minute'";
@@ -49,11 +56,12 @@ const FLEET: &str = "
         count(*) filter (where id <> $1)
     from replicas";
 
-/// Milliseconds since the last heartbeat of another replica, and not one more.
-const LAST_HEARTBEAT_OF_OTHERS: &str = "
+/// Milliseconds since the last heartbeat of another replica that may take itself for the only one,
+/// and not one more.
+const LAST_HEARTBEAT_ALONE: &str = "
     select floor(extract(epoch from clock_timestamp() - max(heartbeat_at)) * 1000)::bigint
     from replicas
-    where id <> $1";
+    where id <> $1 and alone";
 
 /// Streams of a key that other live replicas hold open.
 pub(crate) const STREAMS_ELSEWHERE: &str = "
@@ -75,19 +83,28 @@ pub(crate) async fn announce(data: &DataPlane) -> Result<ReplicaId> {
 /// Waits until no other replica takes itself for the only one: each that beats its heart from now on
 /// sees this one.
 pub(crate) async fn wait_to_be_known(data: &DataPlane, replica: ReplicaId) -> Result<()> {
-    let ago: Option<i64> = data
-        .run("look for other replicas", async |client| {
-            let row = client
-                .query_one(LAST_HEARTBEAT_OF_OTHERS, &[&replica.0])
-                .await?;
-            row.try_get(0)
-        })
-        .await?;
-    if let Some(ago) = ago {
-        let ago = Duration::from_millis(ago.max(0).unsigned_abs());
-        tokio::time::sleep(ALONE_FOR.saturating_sub(ago)).await;
+    let mut deadline = None;
+    loop {
+        let ago: Option<i64> = data
+            .run("look for other replicas", async |client| {
+                let row = client
+                    .query_one(LAST_HEARTBEAT_ALONE, &[&replica.0])
+                    .await?;
+                row.try_get(0)
+            })
+            .await?;
+        let Some(ago) = ago else { return Ok(()) };
+        // Later heartbeats prolong nothing.
+        let deadline = *deadline.get_or_insert_with(|| {
+            let ago = Duration::from_millis(ago.max(0).unsigned_abs());
+            Instant::now() + ALONE_FOR.saturating_sub(ago)
+        });
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        tokio::time::sleep(left.min(LOOK_EVERY)).await;
     }
-    Ok(())
 }
 
 /// The replicas, as a heartbeat found them.
@@ -95,8 +112,10 @@ pub(crate) async fn wait_to_be_known(data: &DataPlane, replica: ReplicaId) -> Re
 pub struct Fleet {
     /// How many live, this one included.
     pub live: usize,
-    /// There is no other, living or hanging.
+    /// There is no other, living or hanging, and those that start know that they have to wait.
     pub is_alone: bool,
+    /// Those that start still wait for this one, which is not alone: another heartbeat tells them.
+    pub is_waited_for: bool,
 }
 
 pub(crate) async fn withdraw(data: &DataPlane, replica: ReplicaId) -> Result<()> {
@@ -109,12 +128,17 @@ pub(crate) async fn withdraw(data: &DataPlane, replica: ReplicaId) -> Result<()>
 impl Store {
     /// Says that this replica lives, with its open streams where they changed; answers who
     /// else does.
+    ///
+    /// A replica that saw no other says so with its next heartbeat, and takes itself for the only
+    /// one when that sees none either.
     pub async fn heartbeat(&self, streams: Option<&[(KeyHash, usize)]>) -> Result<Fleet> {
         let replica = self.replica.0;
-        self.data
+        let saw_none = self.saw_no_other.load(Ordering::Relaxed);
+        let (live, others) = self
+            .data
             .run("heartbeat", async |client| {
                 let heartbeat = client.prepare_cached(HEARTBEAT).await?;
-                client.execute(&heartbeat, &[&replica]).await?;
+                client.execute(&heartbeat, &[&replica, &saw_none]).await?;
                 if let Some(streams) = streams {
                     let hashes: Vec<&[u8]> = streams.iter().map(|(hash, _)| &hash.0[..]).collect();
                     let counts: Vec<i64> = streams.iter().map(|(_, count)| *count as i64).collect();
@@ -125,13 +149,16 @@ impl Store {
                 }
                 let fleet = client.prepare_cached(FLEET).await?;
                 let row = client.query_one(&fleet, &[&replica]).await?;
-                let (live, others): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-                Ok(Fleet {
-                    live: live.max(1) as usize,
-                    is_alone: others == 0,
-                })
+                Ok((row.try_get::<_, i64>(0)?, row.try_get::<_, i64>(1)?))
             })
-            .await
+            .await?;
+        let sees_none = others == 0;
+        self.saw_no_other.store(sees_none, Ordering::Relaxed);
+        Ok(Fleet {
+            live: live.max(1) as usize,
+            is_alone: saw_none && sees_none,
+            is_waited_for: saw_none && !sees_none,
+        })
     }
 
     /// Removes replicas whose heartbeat stopped a minute ago.

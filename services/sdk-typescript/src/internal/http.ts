@@ -51,7 +51,7 @@ export interface HttpOptions {
 }
 
 /** Longest wait between two tries, in milliseconds. */
-const LONGEST_WAIT_MS = 5_000;
+const LONGEST_WAIT_MS = 10_000;
 /**
  * No try begins later than this after the first, in milliseconds. Longer than the usual timeout, so
  * that a request which was swallowed gets a second chance, and than a `Retry-After` of half a minute.

@@ -1,11 +1,12 @@
 /** Waiting: with an end, and given up when a signal says so. */
 
-/** How a wait between tries grows. */
+/** The shortest wait between tries. */
 const FIRST_WAIT_MS = 100;
 
 /**
- * The waits between tries, each from a range twice as wide as the last ("full jitter"): no two
- * clients that were cut at the same moment come back at the same moment.
+ * The waits between tries, each of a length twice the last's and a random part of as much again: no two
+ * clients that were cut at the same moment come back at the same moment, and none gives up early by
+ * chance.
  */
 export class Backoff {
   readonly #longestMs: number;
@@ -22,9 +23,9 @@ export class Backoff {
 
   /** The next wait, at least as long as the relay asked for. */
   next(retryAfterSeconds?: number): number {
-    const range = Math.min(this.#longestMs, FIRST_WAIT_MS * 2 ** this.#tries);
+    const length = Math.min(this.#longestMs / 2, FIRST_WAIT_MS * 2 ** this.#tries);
     this.#tries += 1;
-    const wait = Math.random() * range;
+    const wait = length * (1 + Math.random());
     // Past what the relay asked for still a little apart from the other clients it asked.
     return retryAfterSeconds === undefined ? wait : retryAfterSeconds * 1000 + wait / 4;
   }
