@@ -111,6 +111,7 @@ fn every_scenario(quick: bool) -> Result<Vec<Measure>> {
 }
 
 async fn run_scenario(server: &Server, common: &Common, command: Measure) -> Result<Scenario> {
+    server.settle().await?;
     let start = std::time::Instant::now();
     let scenario = measure_scenario(server, common, command).await?;
     // A run takes minutes: whoever watches sees how far it is.
