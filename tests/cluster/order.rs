@@ -6,9 +6,11 @@ use futures_util::future::join_all;
 use handoff_checker::History;
 use harness::load::{Kind, Load, Writing};
 use harness::{Agent, TestRelay};
+use hyper::Method;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
+use tokio::sync::watch;
 
 /// Sound, and every single write answered 2xx: nothing is broken here that would excuse a 503.
 #[track_caller]
@@ -254,4 +256,110 @@ async fn g2_g4_whoever_writes_in_between_no_seq_is_left_out_or_repeated() {
             }
         }
     }
+}
+
+/// Once a replica has been alone in a slot for a while, its posts rely on that still being so. Here
+/// it isn't, now and then: what the other one did holds for the very next post.
+#[tokio::test]
+async fn g2_g4_one_that_was_alone_for_long_sees_what_another_did_meanwhile() {
+    const QUIET: usize = 40;
+    let relay = TestRelay::builder().replicas(2).start().await;
+    let (here, other) = (relay.admin().on(0), relay.admin().on(1));
+    let path = "/api/channels/ops";
+    let messages = format!("{path}/messages");
+    let mut seq = 0;
+    let say = async |agent: &Agent, seq: &mut i64| {
+        let message = agent.say("ops", "hello").await;
+        *seq += 1;
+        assert_eq!(message["seq"], *seq);
+        message["id"].clone()
+    };
+    for round in 0..3 {
+        for meanwhile in ["post", "retry", "reply", "delete channel"] {
+            let mut parent = json!(null);
+            for _ in 0..QUIET {
+                parent = say(&here, &mut seq).await;
+            }
+            match meanwhile {
+                "post" => {
+                    let theirs = say(&other, &mut seq).await;
+                    let body = json!({"content": "re", "thread_id": theirs});
+                    let reply = here.post(&messages, body).await.expect(201);
+                    seq += 1;
+                    assert_eq!(reply["seq"], seq);
+                }
+                "retry" => {
+                    let key = format!("round {round}");
+                    let post = |agent: &Agent| {
+                        let request = agent.request(Method::POST, &messages);
+                        let request = request.header("idempotency-key", &key);
+                        request.json(&json!({"content": "once"})).send()
+                    };
+                    let first = post(&other).await.expect(201);
+                    seq += 1;
+                    assert_eq!(post(&here).await.expect(200)["id"], first["id"]);
+                }
+                "reply" => {
+                    let message = format!("{messages}/{}", parent.as_str().unwrap());
+                    other.delete(message).await.expect(204);
+                    let body = json!({"content": "re", "thread_id": parent});
+                    here.post(&messages, body).await.expect(404);
+                }
+                _ => {
+                    other.delete(path).await.expect(204);
+                    seq = 0;
+                }
+            }
+            say(&here, &mut seq).await;
+        }
+    }
+}
+
+/// As above, while the one that is alone mostly is busy: the other one's posts come in between
+/// its batches.
+#[tokio::test]
+async fn g2_posts_of_another_replica_between_busy_batches_keep_every_seq() {
+    const WRITERS: usize = 16;
+    const EACH: usize = 100;
+    const OTHERS: usize = 15;
+    let relay = TestRelay::builder().replicas(2).start().await;
+    let admin = relay.admin();
+    let count = watch::Sender::new(0);
+    let busy = (0..WRITERS).map(|_| {
+        let (here, count) = (admin.on(0), &count);
+        async move {
+            let mut posted = Vec::new();
+            for _ in 0..EACH {
+                posted.push(here.say("ops", "hello").await);
+                count.send_modify(|count| *count += 1);
+            }
+            posted
+        }
+    });
+    let busy = join_all(busy);
+    let (other, mut counted) = (admin.on(1), count.subscribe());
+    let seldom = async {
+        let mut posted = Vec::new();
+        for turn in 0..OTHERS {
+            let due = turn * WRITERS * EACH / OTHERS;
+            counted.wait_for(|count| *count >= due).await.unwrap();
+            posted.push(other.say("ops", "hello").await);
+        }
+        posted
+    };
+    let (busy, seldom) = futures_util::join!(busy, seldom);
+    let mut posted: Vec<(i64, u64)> = busy
+        .into_iter()
+        .flatten()
+        .chain(seldom)
+        .map(|message| {
+            let id = message["id"].as_str().unwrap().parse().unwrap();
+            (message["seq"].as_i64().unwrap(), id)
+        })
+        .collect();
+    posted.sort_unstable();
+    assert!(posted.windows(2).all(|pair| pair[0].1 < pair[1].1));
+    let seqs: Vec<i64> = posted.iter().map(|(seq, _)| *seq).collect();
+    let all = (WRITERS * EACH + OTHERS) as i64;
+    assert_eq!(seqs, (1..=all).collect::<Vec<_>>());
 }

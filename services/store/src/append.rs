@@ -153,6 +153,52 @@ pub(crate) const EACH: &str = "
 ///
 /// One row comes back, with what the caller needs to know all IDs and `seq`s.
 pub(crate) fn all(parts: Parts) -> String {
+    append_all(SLOTS, parts)
+}
+
+/// As [`all`], and a transaction of its own: it takes the locks itself, of the slots whose numbers
+/// it is given. Its snapshot is older than its wait for them, so it fails where anybody else has
+/// written to one of the slots since the caller's `known_last_id`: then what the snapshot shows of
+/// them is what stands.
+pub(crate) fn alone(parts: Parts) -> String {
+    append_all(SLOTS_LOCKED, parts)
+}
+
+const SLOTS: &str = "
+    slots as materialized (
+        select array_agg(last_id order by ord) as last_ids,
+            array_agg(last_id = known_last_id order by ord) as undisturbed
+        from (
+            select ord, known_last_id,
+                coalesce(pg_sequence_last_value(sequence::regclass), 0) as last_id
+            from unnest($7::oid[], $8::bigint[]) with ordinality
+                as slot (sequence, known_last_id, ord)
+        ) slot
+    )";
+
+/// The locks are taken in ascending order, as everywhere, and each before its sequence is read.
+const SLOTS_LOCKED: &str = "
+    locked as materialized (
+        select ord, known_last_id,
+            case when pg_advisory_xact_lock(72, number)::text is not null
+                then coalesce(pg_sequence_last_value(sequence::regclass), 0)
+            end as last_id
+        from (
+            select *
+            from unnest($7::oid[], $8::bigint[], $22::int[]) with ordinality
+                as slot (sequence, known_last_id, number, ord)
+            order by number
+            offset 0
+        ) slot
+    ),
+    slots as materialized (
+        -- Divides by zero where the sequence has moved.
+        select array_agg(last_id / (last_id = known_last_id)::int order by ord) as last_ids,
+            array_agg(true order by ord) as undisturbed
+        from locked
+    )";
+
+fn append_all(slots: &str, parts: Parts) -> String {
     let (mut mentioned, mut counted, mut written) = ("", "", String::new());
     let mut channel_id = "channel_ids[place]";
     if parts.mentions {
@@ -166,16 +212,7 @@ pub(crate) fn all(parts: Parts) -> String {
     }
     format!(
         "
-    with slots as materialized (
-        select array_agg(last_id order by ord) as last_ids,
-            array_agg(last_id = known_last_id order by ord) as undisturbed
-        from (
-            select ord, known_last_id,
-                coalesce(pg_sequence_last_value(sequence::regclass), 0) as last_id
-            from unnest($7::oid[], $8::bigint[]) with ordinality
-                as slot (sequence, known_last_id, ord)
-        ) slot
-    ),
+    with{slots},
     heads as materialized (
         select array_agg(coalesce(channel.id, known_channel_id) order by ord) as channel_ids,
             array_agg(coalesce(newest.seq, known_seq, 0) order by ord) as seqs,

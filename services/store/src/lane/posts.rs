@@ -1,9 +1,10 @@
-//! A batch's posts, and the two statements that append them.
+//! A batch's posts, and the statements that append them.
 //!
 //! Nearly always every post of a batch is to stand: its channel exists, so does the message that
 //! it replies to, and its idempotency key is new. Such batches are appended all together, by a
 //! statement that decides nothing and fails where it would have to. A batch that fails, or whose
-//! channels this session doesn't know, goes to the statement that decides post by post.
+//! channels this session doesn't know, goes to the statement that decides post by post. And where
+//! nobody else has written to its slots for a while, a batch of posts alone is a single statement.
 
 use super::{
     Outcome, Post, PostOutcome,
@@ -24,6 +25,9 @@ use tokio_postgres::{Client, Row, Statement, types::ToSql};
 /// How the posts of a batch are appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Append {
+    /// As `All`, by a statement that is the whole transaction, and fails as well where another
+    /// session wrote to their slots.
+    Alone,
     /// All of them, or the batch fails.
     All,
     /// Each as it may be.
@@ -35,6 +39,8 @@ pub(super) type Limited<'a> = Vec<(TeamId, &'a str)>;
 
 /// A session's statements for posts, and what it has learned of channels.
 pub(super) struct Appender {
+    /// By the [`Parts`]' index.
+    alone: Vec<Statement>,
     /// By the [`Parts`]' index.
     all: Vec<Statement>,
     each: Statement,
@@ -49,18 +55,20 @@ impl Appender {
     const CAUTION: u8 = 8;
 
     pub(super) async fn prepare(client: &Client) -> PgResult<Self> {
-        let all = Parts::every().map(append::all);
-        let all = try_join_all(all.iter().map(|sql| client.prepare(sql))).await?;
+        let prepare = async |sql: [String; Parts::COUNT]| {
+            try_join_all(sql.iter().map(|sql| client.prepare(sql))).await
+        };
         Ok(Self {
-            all,
+            alone: prepare(Parts::every().map(append::alone)).await?,
+            all: prepare(Parts::every().map(append::all)).await?,
             each: client.prepare(append::EACH).await?,
             heads: Heads::default(),
             cautious: 0,
         })
     }
 
-    /// How these posts are to be tried first.
-    pub(super) fn first_try(&mut self, posts: &Posts<'_>) -> Append {
+    /// How these posts, of a batch of nothing else perhaps, are to be tried first.
+    pub(super) fn first_try(&mut self, posts: &Posts<'_>, are_all: bool) -> Append {
         // These bugs are in how the other statement draws.
         if posts.is_empty() || planted!(DrawBeforeLock | SequenceCache) {
             return Append::Each;
@@ -69,15 +77,38 @@ impl Appender {
             self.cautious -= 1;
             return Append::Each;
         }
-        match posts.to.iter().all(|to| self.heads.get(*to).is_some()) {
-            true => Append::All,
-            false => Append::Each,
+        if !posts.to.iter().all(|to| self.heads.get(*to).is_some()) {
+            return Append::Each;
+        }
+        // These bugs are in how the other transaction ends.
+        let are_alone = are_all && !planted!(AnswerBeforeCommit | DeliverUncommitted);
+        match are_alone
+            && posts
+                .slots
+                .iter()
+                .all(|(slot, _)| self.heads.is_calm(*slot))
+        {
+            true => Append::Alone,
+            false => Append::All,
         }
     }
 
-    /// Posts that were appended all together were refused.
-    pub(super) fn refused(&mut self) {
-        self.cautious = Self::CAUTION;
+    /// Posts were refused that were tried like this; answers how to try them next.
+    pub(super) fn refused(&mut self, posts: &Posts<'_>, how: Append) -> Option<Append> {
+        match how {
+            Append::Alone => {
+                posts
+                    .slots
+                    .iter()
+                    .for_each(|(slot, _)| self.heads.disturbed(*slot));
+                Some(Append::All)
+            }
+            Append::All => {
+                self.cautious = Self::CAUTION;
+                Some(Append::Each)
+            }
+            Append::Each => None,
+        }
     }
 
     pub(super) async fn append(
@@ -133,7 +164,7 @@ impl Appender {
             &traceparents,
         ];
         match how {
-            Append::All => {
+            Append::Alone | Append::All => {
                 let heads: Vec<Option<Head>> =
                     to.iter().map(|to| self.heads.in_streak(*to)).collect();
                 let of_heads = |of: fn(&Head) -> i64| {
@@ -166,8 +197,20 @@ impl Appender {
                     &place(|place| place.nth_in_slot),
                     &place(|place| place.nth_in_channel),
                 ];
-                let params = [&params[..], &of_posts[..]].concat();
-                client.query(&self.all[posts.parts.index()], &params).await
+                let mut params = [&params[..], &of_posts[..]].concat();
+                let numbers: Vec<i32>;
+                let statements = match how {
+                    Append::Alone => {
+                        let column = posts.slots.iter().map(|(slot, _)| slot.index() as i32);
+                        numbers = column.collect();
+                        params.push(&numbers);
+                        &self.alone
+                    }
+                    _ => &self.all,
+                };
+                client
+                    .query(&statements[posts.parts.index()], &params)
+                    .await
             }
             Append::Each => {
                 let sequences: Vec<u32> = to
@@ -220,11 +263,16 @@ struct Head {
 struct Streak {
     first: i64,
     last: i64,
+    /// How many batches have followed on each other.
+    batches: u32,
 }
 
 impl Heads {
     /// Beyond this many channels all are forgotten.
     const CHANNELS_MAX: usize = 20_000;
+    /// After so many batches one expects the next to follow on as well. Where several sessions take
+    /// turns in a slot it hardly comes to that.
+    const CALM_BATCHES: u32 = 32;
 
     fn get(&self, (team, channel): (TeamId, &str)) -> Option<Head> {
         self.by_team.get(&team)?.get(channel).copied()
@@ -242,6 +290,19 @@ impl Heads {
         self.streaks.get(&slot).map_or(-1, |streak| streak.last)
     }
 
+    /// Whether this session is likely the only one that writes to the slot.
+    fn is_calm(&self, slot: Slot) -> bool {
+        let streak = self.streaks.get(&slot);
+        streak.is_some_and(|streak| streak.batches >= Self::CALM_BATCHES)
+    }
+
+    /// Perhaps another session wrote to the slot.
+    fn disturbed(&mut self, slot: Slot) {
+        if let Some(streak) = self.streaks.get_mut(&slot) {
+            streak.batches = 0;
+        }
+    }
+
     /// Takes note of all that a transaction committed.
     fn learn(&mut self, events: &[Event]) {
         let mut drawn: Vec<(Slot, Streak)> = Vec::new();
@@ -257,6 +318,7 @@ impl Heads {
                     Streak {
                         first: id,
                         last: id,
+                        batches: 0,
                     },
                 )),
             }
@@ -265,6 +327,7 @@ impl Heads {
             let streak = self.streaks.entry(slot).or_insert(drawn);
             if drawn.first == streak.last + 1 {
                 streak.last = drawn.last;
+                streak.batches = streak.batches.saturating_add(1);
             } else {
                 *streak = drawn;
             }
@@ -371,6 +434,10 @@ impl<'a> Posts<'a> {
         self.group.push(place, post);
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
     fn is_empty(&self) -> bool {
         self.group.is_empty()
     }
@@ -384,7 +451,7 @@ impl<'a> Posts<'a> {
         committed: &mut Committed,
     ) -> Result<Vec<(TeamId, &'a str)>> {
         match how {
-            Append::All => self.all_posted(rows, committed).map(|()| Vec::new()),
+            Append::Alone | Append::All => self.all_posted(rows, committed).map(|()| Vec::new()),
             Append::Each => self.each_outcome(rows, limited, committed),
         }
     }

@@ -94,15 +94,36 @@ impl LaneSession {
     /// nothing, and a lost connection doesn't tell which.
     pub(super) async fn run(&mut self, batch: &Batch, channels_per_team: i64) -> Result<Committed> {
         let groups = Groups::of(batch.items());
-        let how = self.appender.first_try(&groups.posts);
-        match self.transact(batch, &groups, how, channels_per_team).await {
-            Err(Error::Rejected(_)) if how == Append::All => {
-                self.appender.refused();
-                self.transact(batch, &groups, Append::Each, channels_per_team)
-                    .await
+        let are_all = groups.posts.len() == batch.len() && groups.channels.wanted.is_empty();
+        let mut how = self.appender.first_try(&groups.posts, are_all);
+        loop {
+            let outcome = match how {
+                Append::Alone => self.append_alone(&groups.posts).await,
+                _ => self.transact(batch, &groups, how, channels_per_team).await,
+            };
+            let refused = matches!(outcome, Err(Error::Rejected(_)));
+            match refused
+                .then(|| self.appender.refused(&groups.posts, how))
+                .flatten()
+            {
+                Some(next) => how = next,
+                None => return outcome,
             }
-            outcome => outcome,
         }
+    }
+
+    /// Posts and nothing else, by one statement, which is committed when it is answered.
+    async fn append_alone(&mut self, posts: &Posts<'_>) -> Result<Committed> {
+        let mut committed = Committed::default();
+        committed.outcomes.resize_with(posts.len(), || None);
+        let how = Append::Alone;
+        let posted = self
+            .appender
+            .append(&self.client, &self.sequences, posts, how)
+            .await?;
+        posts.outcomes(how, &posted, &Vec::new(), &mut committed)?;
+        self.appender.learn(&committed.events);
+        Ok(committed)
     }
 
     async fn transact(
