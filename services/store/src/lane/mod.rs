@@ -38,7 +38,10 @@ use std::{
     },
     time::{Duration, Instant, SystemTime},
 };
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{Mutex, mpsc, oneshot},
+};
 use transaction::{Committed, LaneSession};
 
 /// Writes that wait in a lane at most.
@@ -103,6 +106,7 @@ impl Lanes {
                     publisher: Publisher {
                         commits: commits.clone(),
                         notifier: notifier.clone(),
+                        runtime: Handle::current(),
                     },
                 };
                 Ok(Lane {
@@ -377,7 +381,9 @@ impl<D: Database> Worker<D> {
             committed
         };
         let publish = async { before.map(|before| publisher.publish(before)) };
-        // Polled in order: the batch is on its way when the one before is published.
+        // Polled in order: the batch goes to the connection, which sends it when the one before is
+        // published. The other way round more threads want a processor at once than a small machine
+        // has, and batches become smaller.
         let (committed, missing) = join!(commit, publish);
         self.put_back(missing.unwrap_or_default());
         committed.unwrap_or_else(|_| {
@@ -417,6 +423,8 @@ impl<D: Database> Worker<D> {
 struct Publisher {
     commits: Arc<dyn Commits>,
     notifier: NotifierHandle,
+    /// Where the writers wait.
+    runtime: Handle,
 }
 
 impl Publisher {
@@ -425,10 +433,10 @@ impl Publisher {
     fn publish(&self, Unpublished { batch, committed }: Unpublished) -> Vec<Queued> {
         self.tell(committed.events);
         let mut missing = Vec::new();
+        let mut answers = Vec::new();
         for (queued, outcome) in batch.into_items().into_iter().zip(committed.outcomes) {
             match outcome {
-                // A writer that hung up wants no answer.
-                Some(outcome) => drop(queued.reply.send(Ok(outcome))),
+                Some(outcome) => answers.push((queued.reply, outcome)),
                 None if queued.may_create_channel => {
                     let error = Error::Internal("a channel was neither opened nor refused".into());
                     let _ = queued.reply.send(Err(error));
@@ -439,6 +447,14 @@ impl Publisher {
                 }),
             }
         }
+        // From there, since each writer that is woken from another thread costs a turn at a lock of
+        // all workers, and perhaps the wake-up of one.
+        self.runtime.spawn(async move {
+            for (reply, outcome) in answers {
+                // A writer that hung up wants no answer.
+                let _ = reply.send(Ok(outcome));
+            }
+        });
         missing
     }
 

@@ -359,6 +359,7 @@ fn run(random: StdRng) -> u64 {
             publisher: Publisher {
                 commits: Arc::new(model.clone()),
                 notifier: NotifierHandle::silent(),
+                runtime: Handle::current(),
             },
         };
         let lane = Lane {
