@@ -49,10 +49,15 @@ pub fn hot_statements() -> Vec<(String, String)> {
     .map(|(name, sql)| (name.to_owned(), sql.to_owned()))
     .into();
     for parts in append::Parts::every() {
-        let mut name = "lane: append all messages".to_owned();
-        name += if parts.mentions { ", mentions" } else { "" };
-        name += if parts.replies { ", replies" } else { "" };
-        statements.push((name, append::all(parts)));
+        for (name, sql) in [
+            ("lane: append all messages", append::all(parts)),
+            ("lane: append messages alone", append::alone(parts)),
+        ] {
+            let mut name = name.to_owned();
+            name += if parts.mentions { ", mentions" } else { "" };
+            name += if parts.replies { ", replies" } else { "" };
+            statements.push((name, sql));
+        }
     }
     for filters in 0..8 {
         let text = |bit: u8| (filters & bit != 0).then(|| "x".to_owned());

@@ -88,8 +88,8 @@ fn a_profile_becomes_a_page_with_what_each_load_is_made_of() {
     for load in ["post", "read", "mixed", "fanout"] {
         assert!(page.contains(&format!("### {load}\n")), "{page}");
     }
-    assert!(page.contains("| `lane: append all messages` |"), "{page}");
-    assert!(plans.contains("lane: append all messages\n"), "{plans}");
+    assert!(page.contains("| `lane: append messages alone` |"), "{page}");
+    assert!(plans.contains("lane: append messages alone\n"), "{plans}");
     assert!(plans.contains("Buffers: shared hit="), "{plans}");
 
     // Where `perf` can't be used, the report says so.
