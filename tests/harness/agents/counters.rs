@@ -1,5 +1,6 @@
 //! How the agents fare: numbers that can be read at any time.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,6 +9,9 @@ use hdrhistogram::Histogram;
 
 /// A replica that answers no pulse for longer than this is out of service.
 const OUTAGE: Duration = Duration::from_millis(500);
+
+/// How many kinds of refusals are told apart.
+const REFUSALS: usize = 20;
 
 /// What the agents have done so far.
 #[derive(Clone, Debug, Default)]
@@ -44,10 +48,9 @@ pub struct Counters {
     pub key_changes: u64,
     /// Requests that were answered 5xx or not at all.
     pub errors: u64,
-    /// Answers that no healthy client should get: 4xx where none was due.
-    pub refusals: u64,
-    /// The first of those.
-    pub first_refusal: Option<String>,
+    /// Answers that no healthy client should get (4xx where none was due), by what they were and how
+    /// many.
+    pub refusals: BTreeMap<String, u64>,
     /// Each replica, as its pulse found it.
     pub replicas: Vec<ReplicaCounters>,
 }
@@ -122,8 +125,7 @@ pub(super) struct Meter {
     pub(super) probes: Count,
     pub(super) key_changes: Count,
     pub(super) errors: Count,
-    refusals: Count,
-    first_refusal: Mutex<Option<String>>,
+    refusals: Mutex<BTreeMap<String, u64>>,
     replicas: Vec<Mutex<ReplicaCounters>>,
     post: Mutex<Histogram<u64>>,
     deliver: Mutex<Histogram<u64>>,
@@ -152,8 +154,7 @@ impl Meter {
             probes: Count::default(),
             key_changes: Count::default(),
             errors: Count::default(),
-            refusals: Count::default(),
-            first_refusal: Mutex::default(),
+            refusals: Mutex::default(),
             replicas: (0..replicas).map(|_| Mutex::default()).collect(),
             post: Mutex::new(histogram()),
             deliver: Mutex::new(histogram()),
@@ -162,9 +163,13 @@ impl Meter {
     }
 
     /// An answer that was not due.
-    pub(super) fn refused(&self, what: impl FnOnce() -> String) {
-        self.refusals.one();
-        lock(&self.first_refusal).get_or_insert_with(what);
+    pub(super) fn refused(&self, what: String) {
+        let mut refusals = lock(&self.refusals);
+        let what = match refusals.len() < REFUSALS {
+            true => what,
+            false => "others".to_owned(),
+        };
+        *refusals.entry(what).or_default() += 1;
     }
 
     /// A post begins.
@@ -221,8 +226,7 @@ impl Meter {
             probes: self.probes.get(),
             key_changes: self.key_changes.get(),
             errors: self.errors.get(),
-            refusals: self.refusals.get(),
-            first_refusal: lock(&self.first_refusal).clone(),
+            refusals: lock(&self.refusals).clone(),
             replicas: self
                 .replicas
                 .iter()

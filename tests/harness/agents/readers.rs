@@ -180,9 +180,7 @@ async fn step(seat: &mut Seat, walk: &mut Walk, of: Of) -> bool {
             }
             None => {
                 walk.log.info(reply.status);
-                shared
-                    .meter
-                    .refused(|| format!("no page: {:?}", reply.body));
+                shared.meter.refused(format!("no page: {:?}", reply.body));
                 seat.rest().await;
                 false
             }

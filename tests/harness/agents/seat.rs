@@ -113,7 +113,7 @@ impl Seat {
     pub(super) fn refused(&self, what: &str, status: u16) {
         self.shared
             .meter
-            .refused(|| format!("{what} was refused with {status}"));
+            .refused(format!("{what} was refused with {status}"));
     }
 
     /// One of the plan's channels, which come before those of the pulses.

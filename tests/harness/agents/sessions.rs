@@ -125,7 +125,7 @@ pub(super) async fn failed(
             log.info(reply.status);
             seat.shared
                 .meter
-                .refused(|| format!("{what} was answered with {:?}", reply.body));
+                .refused(format!("{what} was answered with {:?}", reply.body));
         }
         Told::Refused(status) => {
             log.fail(status);

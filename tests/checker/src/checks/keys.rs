@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use super::Report;
 use super::standing::Standing;
-use crate::facts::{Facts, Item, KeyChange, KeyStream, NEVER, Outcome, Probe};
+use crate::facts::{Facts, Item, KeyChange, KeyStream, LossyFailover, NEVER, Outcome, Probe};
 use crate::history::{Channel, Level, Number, Time};
 use crate::verdict::{Kind, Options};
 
@@ -62,13 +62,15 @@ impl<'a> Keys<'a> {
         changes.iter().filter(there).copied().collect()
     }
 
+    /// The failover that may have lost it.
+    fn loser(&self, change: &KeyChange) -> Option<&'a LossyFailover> {
+        let mut failovers = self.facts.failovers.iter();
+        failovers.find(|failover| (failover.since..=failover.at).contains(&change.ended))
+    }
+
     /// By when a change holds on a replica; never if it may not have happened.
     fn holds_by(&self, change: &KeyChange, replica: Option<Number>) -> Time {
-        let lossy = |at: Time| {
-            let covers = |over: &crate::facts::LossyFailover| (over.since..=over.at).contains(&at);
-            self.facts.failovers.iter().any(covers)
-        };
-        if change.outcome != Outcome::Done || lossy(change.ended) {
+        if change.outcome != Outcome::Done || self.loser(change).is_some() {
             return NEVER;
         }
         if change.replica.is_some() && change.replica == replica {
@@ -97,8 +99,18 @@ impl<'a> Keys<'a> {
         let Some(first) = changes.first() else {
             return Vec::new();
         };
-        if probe.began < first.ended {
-            // Its level before is not part of the history.
+        // Its level before is not part of the history; there may have been no key at all. A failover
+        // that loses its first change brings that back, until a later change holds.
+        let back_until = self.loser(first).map_or(0, |failover| {
+            let holds = changes
+                .iter()
+                .map(|change| self.holds_by(change, probe.replica));
+            match failover.began <= probe.ended {
+                true => holds.min().unwrap_or(NEVER),
+                false => 0,
+            }
+        });
+        if probe.began < first.ended.max(back_until) {
             return Vec::new();
         }
         let mut levels = Vec::new();

@@ -1,24 +1,31 @@
 //! A failover to an asynchronous standby may lose the end of what was committed, and nothing else.
 
-use handoff_checker::history::{Answer, Call, Change, Final, Line, Lossy, Message, Nemesis, Phase};
+use handoff_checker::history::{
+    Answer, Call, Change, Final, Line, Lossy, Message, Nemesis, Phase, Time,
+};
 use handoff_checker::{Kind, Verdict};
 
 use crate::story::{
-    EVEN, POSTER, STREAM, Story, after, answers, assert_only, calls, events, forget, post, stands,
+    EVEN, POSTER, PROBE, SECOND, STREAM, Story, after, answers, assert_only, calls, events, forget,
+    post, stands,
 };
 
 /// A failover that is over at 96, and may have lost what was answered since 30.
 fn fail_over(lines: &mut Vec<Line>) {
+    fail_over_at(lines, 30, 60, 96);
+}
+
+fn fail_over_at(lines: &mut Vec<Line>, since: Time, began: Time, over: Time) {
     let begin = Nemesis {
-        t: 60,
+        t: began,
         fault: "failover".to_owned(),
         phase: Phase::Begin,
         ..Nemesis::default()
     };
     let end = Nemesis {
-        t: 96,
+        t: over,
         phase: Phase::End,
-        lossy: Some(Lossy { since: 30 }),
+        lossy: Some(Lossy { since }),
         ..begin.clone()
     };
     lines.extend([Line::Nemesis(begin), Line::Nemesis(end)]);
@@ -221,4 +228,28 @@ fn ids_that_clients_have_seen_are_not_given_again() {
     assert!(higher.is_sound(), "{higher}");
     let same = again(16);
     assert!(same.count(Kind::LowId) == 1, "{same}");
+}
+
+#[test]
+fn a_key_that_was_made_just_before_may_be_gone_and_is_there_until_then() {
+    // The key of the story is made at 10 s, and changed at 20 s.
+    let lost_and_denied = |since: Time, began: Time, over: Time| {
+        after(|lines| {
+            fail_over_at(lines, since, began, over);
+            // A use at 12 s, and one at 22 s.
+            answers(lines, PROBE)[0].op = Answer::Allowed(false);
+            if since > 12 * SECOND {
+                answers(lines, PROBE)[0].op = Answer::Allowed(true);
+                answers(lines, PROBE)[4].op = Answer::Allowed(false);
+            }
+        })
+    };
+    let gone = lost_and_denied(9 * SECOND, 11 * SECOND, 11 * SECOND + 1);
+    assert!(gone.is_sound(), "{gone}");
+    let not_yet = lost_and_denied(9 * SECOND, 13 * SECOND, 14 * SECOND);
+    assert_only(&not_yet, Kind::StaleDenial, 1);
+    let made_before = lost_and_denied(11 * SECOND, 11 * SECOND, 11 * SECOND + 1);
+    assert_only(&made_before, Kind::StaleDenial, 1);
+    let changed_since = lost_and_denied(19 * SECOND, 21 * SECOND, 21 * SECOND + 1);
+    assert_only(&changed_since, Kind::StaleDenial, 1);
 }

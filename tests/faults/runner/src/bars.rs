@@ -21,6 +21,13 @@ pub const OTHERS: Duration = Duration::from_secs(2);
 /// How much more of anything there may be in the end than after the first two minutes.
 pub const GROWTH: f64 = 0.10;
 
+/// What a client is told of what an asynchronous failover lost: a message that it replies to, a key
+/// that it changes.
+const OF_WHAT_WAS_LOST: [&str; 2] = [
+    "a post was refused with 404",
+    "a change of a key was refused with 404",
+];
+
 /// A step of the schedule as it went.
 #[derive(Clone, Debug, Serialize)]
 pub struct Stepped {
@@ -232,24 +239,22 @@ pub fn judge(
         found: format!("{} are behind", totals.behind.len()),
         met: totals.behind.is_empty(),
     });
-    // Who replies to a message that was lost is told that there is none.
-    let lossy = verdict.failovers.iter().any(|failover| failover.posts > 0);
-    let (refusals, first) = &totals.refusals;
-    let explained = lossy && first.as_deref() == Some("a post was refused with 404");
+    let lossy = !verdict.failovers.is_empty();
+    let of_what_was_lost = |what: &str| lossy && OF_WHAT_WAS_LOST.contains(&what);
+    let refusals = totals.refusals.iter().map(|(what, count)| {
+        let why = match of_what_was_lost(what) {
+            true => ", of what an asynchronous failover lost",
+            false => "",
+        };
+        format!("{what} ({count}{why})")
+    });
     bars.push(Bar {
         asked: "no client is refused what it may do".to_owned(),
-        found: match first {
-            None => "none was".to_owned(),
-            Some(first) => format!(
-                "{refusals} refusals, the first: {first}{}",
-                if explained {
-                    " (a reply to what an asynchronous failover lost)"
-                } else {
-                    ""
-                }
-            ),
+        found: match totals.refusals.is_empty() {
+            true => "none was".to_owned(),
+            false => refusals.collect::<Vec<_>>().join("; "),
         },
-        met: *refusals == 0 || explained,
+        met: totals.refusals.keys().all(|what| of_what_was_lost(what)),
     });
     let happened = stepped.iter().filter(|step| step.happened()).count();
     bars.push(Bar {
@@ -342,6 +347,8 @@ pub fn seconds(time: Option<Duration>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use handoff_checker::Failover;
+
     use super::*;
     use crate::schedule::Fault;
 
@@ -421,6 +428,32 @@ mod tests {
 
         let bars = judge(&Verdict::default(), &Totals::default(), &[fine()], None, 0);
         assert!(!bars[0].met, "a verdict that isn't sound");
+    }
+
+    #[test]
+    fn only_a_failover_that_may_lose_commits_explains_a_404() {
+        let met = |refusal: &str, failovers: &[Failover]| {
+            let verdict = Verdict {
+                failovers: failovers.to_vec(),
+                ..Verdict::default()
+            };
+            let totals = Totals {
+                refusals: [(OF_WHAT_WAS_LOST[0].to_owned(), 3), (refusal.to_owned(), 1)].into(),
+                ..Totals::default()
+            };
+            let bars = judge(&verdict, &totals, &[], None, 0);
+            let asked = "no client is refused what it may do";
+            bars.iter().find(|bar| bar.asked == asked).unwrap().met
+        };
+        let lost = Failover {
+            at: 2,
+            posts: 1,
+            changes: 0,
+            oldest: 1,
+        };
+        assert!(met(OF_WHAT_WAS_LOST[1], &[lost]));
+        assert!(!met(OF_WHAT_WAS_LOST[1], &[]));
+        assert!(!met("a change of a key was refused with 403", &[lost]));
     }
 
     #[test]

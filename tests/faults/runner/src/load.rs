@@ -1,6 +1,7 @@
 //! The load, as a run sees it: agents that begin, are counted every second, and are ended; their
 //! history, and what the checker says of it.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -57,8 +58,8 @@ pub struct Totals {
     pub resumed: u64,
     /// Requests that were answered 5xx or not at all.
     pub errors: u64,
-    /// Refusals that no healthy client should get, and the first of them.
-    pub refusals: (u64, Option<String>),
+    /// Refusals that no healthy client should get, by what they were and how many.
+    pub refusals: BTreeMap<String, u64>,
     /// Readers that were still behind in the end.
     pub behind: Vec<String>,
 }
@@ -225,7 +226,7 @@ impl Load {
             read: counters.read,
             resumed: counters.streams_resumed,
             errors: counters.errors,
-            refusals: (counters.refusals, counters.first_refusal),
+            refusals: counters.refusals,
             behind,
         };
         let path = history.to_owned();
