@@ -27,9 +27,12 @@ impl TraceParent {
         self.span_id
     }
 
+    /// The length of both IDs together.
+    pub const ROW_BYTES: usize = 24;
+
     /// Both IDs, as Postgres keeps them.
-    pub fn to_row(self) -> [u8; 24] {
-        let mut row = [0; 24];
+    pub fn to_row(self) -> [u8; Self::ROW_BYTES] {
+        let mut row = [0; Self::ROW_BYTES];
         row[..16].copy_from_slice(&self.trace_id);
         row[16..].copy_from_slice(&self.span_id);
         row

@@ -1,4 +1,4 @@
-//! The two statements by which lanes append messages.
+//! The statements by which lanes append messages.
 
 use crate::{Error, Result};
 
@@ -153,19 +153,14 @@ pub(crate) const EACH: &str = "
 ///
 /// One row comes back, with what the caller needs to know all IDs and `seq`s.
 pub(crate) fn all(parts: Parts) -> String {
-    append_all(SLOTS, parts)
-}
-
-/// As [`all`], and a transaction of its own: it takes the locks itself, of the slots whose numbers
-/// it is given. Its snapshot is older than its wait for them, so it fails where anybody else has
-/// written to one of the slots since the caller's `known_last_id`: then what the snapshot shows of
-/// them is what stands.
-pub(crate) fn alone(parts: Parts) -> String {
-    append_all(SLOTS_LOCKED, parts)
-}
-
-const SLOTS: &str = "
-    slots as materialized (
+    let mut channel_id = "channel_ids[place]".to_owned();
+    if parts.replies {
+        channel_id = channel_of_reply("($1::bigint[])[place]", "channel_ids[place]");
+    }
+    let (more, written) = more(parts, "drawn");
+    format!(
+        "
+    with slots as materialized (
         select array_agg(last_id order by ord) as last_ids,
             array_agg(last_id = known_last_id order by ord) as undisturbed
         from (
@@ -174,45 +169,7 @@ const SLOTS: &str = "
             from unnest($7::oid[], $8::bigint[]) with ordinality
                 as slot (sequence, known_last_id, ord)
         ) slot
-    )";
-
-/// The locks are taken in ascending order, as everywhere, and each before its sequence is read.
-const SLOTS_LOCKED: &str = "
-    locked as materialized (
-        select ord, known_last_id,
-            case when pg_advisory_xact_lock(72, number)::text is not null
-                then coalesce(pg_sequence_last_value(sequence::regclass), 0)
-            end as last_id
-        from (
-            select *
-            from unnest($7::oid[], $8::bigint[], $22::int[]) with ordinality
-                as slot (sequence, known_last_id, number, ord)
-            order by number
-            offset 0
-        ) slot
     ),
-    slots as materialized (
-        -- Divides by zero where the sequence has moved.
-        select array_agg(last_id / (last_id = known_last_id)::int order by ord) as last_ids,
-            array_agg(true order by ord) as undisturbed
-        from locked
-    )";
-
-fn append_all(slots: &str, parts: Parts) -> String {
-    let (mut mentioned, mut counted, mut written) = ("", "", String::new());
-    let mut channel_id = "channel_ids[place]";
-    if parts.mentions {
-        mentioned = MENTIONED;
-        written += " + (select count(*) from mentioned)";
-    }
-    if parts.replies {
-        channel_id = CHANNEL_OF_REPLY;
-        counted = COUNTED;
-        written += " + (select count(*) from counted)";
-    }
-    format!(
-        "
-    with{slots},
     heads as materialized (
         select array_agg(coalesce(channel.id, known_channel_id) order by ord) as channel_ids,
             array_agg(coalesce(newest.seq, known_seq, 0) order by ord) as seqs,
@@ -274,7 +231,7 @@ fn append_all(slots: &str, parts: Parts) -> String {
         from drawn
         where idempotency_key is not null
         returning 1
-    ){mentioned}{counted}
+    ){more}
     select channel_ids, seqs, last_ids, created_at,
         (
             select count(setval(sequence::regclass, last_ids[ord] + messages))
@@ -287,7 +244,73 @@ fn append_all(slots: &str, parts: Parts) -> String {
     )
 }
 
-/// What [`all`] has to do beside the messages: it has these parts only for batches that need them,
+/// Appends messages of which the caller knows all but the time, all or none, by a transaction of
+/// its own: for one who was alone in their slots for a while.
+///
+/// It takes the locks itself, of slots that are given in ascending order. Its snapshot is older than
+/// its wait for them, so it fails where anybody else has written to one of the slots since the
+/// caller's `known_last_id`: then what the snapshot shows of them is what stands, and what the caller
+/// knows. Otherwise it fails as [`all`] does.
+///
+/// One row comes back, with the time.
+pub(crate) fn alone(parts: Parts) -> String {
+    let mut channel_id = "channel_id".to_owned();
+    if parts.replies {
+        channel_id = channel_of_reply("input.team_id", "input.channel_id");
+    }
+    let mentions_and_replies =
+        "unnest($4::bigint[], $5::bigint[], $6::bigint[], $8::bigint[], $10::text[])
+            as post (team_id, channel_id, id, thread_id, mention)
+        cross join calm";
+    let (more, written) = more(parts, mentions_and_replies);
+    format!(
+        "
+    with calm as materialized (
+        select clock_timestamp() as created_at
+        from unnest($1::int[], $2::oid[], $3::bigint[]) as slot (number, sequence, known_last_id)
+        -- Divides by zero where the sequence has moved.
+        having count(
+            1 / (
+                case when pg_advisory_xact_lock(72, number)::text is not null
+                    then coalesce(pg_sequence_last_value(sequence::regclass), 0)
+                end = known_last_id
+            )::int
+        ) > 0
+    ),
+    appended as (
+        insert into messages
+            (team_id, channel_id, id, seq, thread_id, created_at, sender, mention, content,
+                traceparent)
+        select team_id, {channel_id}, id, seq, thread_id, created_at, sender, mention, content,
+            traceparent
+        from unnest($4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[],
+                $10::text[], $11::text[], $12::bytea[])
+            as input (team_id, channel_id, id, seq, thread_id, sender, mention, content, traceparent)
+        cross join calm
+        returning 1
+    ),
+    remembered as (
+        insert into idempotency
+            (team_id, key_hash, idempotency_key, body_hash, channel_id, message_id, created_at)
+        select team_id, key_hash, idempotency_key, body_hash, channel_id, id, created_at
+        from unnest($13::bigint[], $14::bytea[], $15::text[], $16::bytea[], $17::bigint[],
+                $18::bigint[])
+            as input (team_id, key_hash, idempotency_key, body_hash, channel_id, id)
+        cross join calm
+        returning 1
+    ){more}
+    select created_at,
+        (
+            select count(setval(sequence::regclass, last_id))
+            from unnest($2::oid[], $19::bigint[]) as slot (sequence, last_id)
+        ) as sequences_set
+    from calm
+    -- Always true, and known only when all is written: the sequences are set after that.
+    where (select count(*) from appended) + (select count(*) from remembered){written} >= 0"
+    )
+}
+
+/// What [`all`] and [`alone`] have to do beside the messages: they have these parts only for batches that need them,
 /// since a part that finds nothing to do costs about 20 µs all the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Parts {
@@ -314,41 +337,60 @@ impl Parts {
     }
 }
 
-const MENTIONED: &str = ",
+/// The statement's further parts, which take the posts from `posts`, and what is added to the count
+/// of what was written.
+fn more(parts: Parts, posts: &str) -> (String, String) {
+    let (mut more, mut written) = (String::new(), String::new());
+    if parts.mentions {
+        more += &format!(
+            ",
     mentioned as (
         insert into mentions (team_id, name, channel_id, id)
         select team_id, mention, channel_id, id
-        from drawn
+        from {posts}
         where mention is not null
         returning 1
-    )";
-
-/// Null, which the table refuses, where the parent doesn't stand.
-const CHANNEL_OF_REPLY: &str = "
-            case
-                when input.thread_id is null or (
-                    select m.id
-                    from messages m
-                    where m.team_id = ($1::bigint[])[place] and m.channel_id = channel_ids[place]
-                        and m.id = input.thread_id and coalesce(m.deleted_id, 0) = 0
-                    limit 1
-                ) is not null then channel_ids[place]
-            end";
-
-const COUNTED: &str = ",
+    )"
+        );
+        written += " + (select count(*) from mentioned)";
+    }
+    if parts.replies {
+        more += &format!(
+            ",
     counted as (
         update messages parent
         set reply_count = parent.reply_count + replies.count
         from (
             select team_id, channel_id, thread_id, count(*) as count
-            from drawn
+            from {posts}
             where thread_id is not null
             group by team_id, channel_id, thread_id
         ) replies
         where parent.team_id = replies.team_id and parent.channel_id = replies.channel_id
             and parent.id = replies.thread_id
         returning 1
-    )";
+    )"
+        );
+        written += " + (select count(*) from counted)";
+    }
+    (more, written)
+}
+
+/// Null, which the table refuses, where the parent doesn't stand.
+fn channel_of_reply(team_id: &str, channel_id: &str) -> String {
+    format!(
+        "
+            case
+                when input.thread_id is null or (
+                    select m.id
+                    from messages m
+                    where m.team_id = {team_id} and m.channel_id = {channel_id}
+                        and m.id = input.thread_id and coalesce(m.deleted_id, 0) = 0
+                    limit 1
+                ) is not null then {channel_id}
+            end"
+    )
+}
 
 /// What became of a message to append: the column `outcome` of [`EACH`].
 pub(crate) enum Appended {

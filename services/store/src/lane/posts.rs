@@ -7,7 +7,7 @@
 //! nobody else has written to its slots for a while, a batch of posts alone is a single statement.
 
 use super::{
-    Outcome, Post, PostOutcome,
+    Idempotency, Outcome, Post, PostOutcome,
     transaction::{Committed, Group, PgResult, time_in},
 };
 use crate::{
@@ -18,20 +18,29 @@ use crate::{
     slots::Sequences,
 };
 use futures_util::future::try_join_all;
-use handoff_protocol::{Id, TeamId, TraceParent, ids::Slot, messages::Message};
+use handoff_protocol::{Id, TeamId, Timestamp, TraceParent, ids::Slot, messages::Message};
 use std::{collections::HashMap, sync::Arc};
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
 /// How the posts of a batch are appended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Append {
     /// As `All`, by a statement that is the whole transaction, and fails as well where another
-    /// session wrote to their slots.
-    Alone,
+    /// session wrote to their slots: this is known of them as long as none has.
+    Alone(Base),
     /// All of them, or the batch fails.
     All,
     /// Each as it may be.
     Each,
+}
+
+/// What a batch's posts are added to.
+pub(super) struct Base {
+    /// The channels' IDs, by [`Posts::to`].
+    channel_ids: Vec<i64>,
+    /// Their newest `seq`s.
+    seqs: Vec<i64>,
+    /// What the slots' sequences gave last, by [`Posts::slots`].
+    last_ids: Vec<i64>,
 }
 
 /// Channels whose posts were refused because their team has too many.
@@ -82,21 +91,30 @@ impl Appender {
         }
         // These bugs are in how the other transaction ends.
         let are_alone = are_all && !planted!(AnswerBeforeCommit | DeliverUncommitted);
-        match are_alone
-            && posts
-                .slots
-                .iter()
-                .all(|(slot, _)| self.heads.is_calm(*slot))
-        {
-            true => Append::Alone,
-            false => Append::All,
-        }
+        let known = are_alone.then(|| self.known(posts)).flatten();
+        known.map_or(Append::All, Append::Alone)
+    }
+
+    /// What the posts are added to, where this session is likely the only one that writes there.
+    fn known(&self, posts: &Posts<'_>) -> Option<Base> {
+        let last_id = |(slot, _): &(Slot, i32)| {
+            let is_calm = self.heads.is_calm(*slot);
+            is_calm.then(|| self.heads.last_id(*slot))
+        };
+        let last_ids = posts.slots.iter().map(last_id).collect::<Option<_>>()?;
+        let heads = posts.to.iter().map(|to| self.heads.in_streak(*to));
+        let heads: Vec<Head> = heads.collect::<Option<_>>()?;
+        Some(Base {
+            channel_ids: heads.iter().map(|head| head.channel.0).collect(),
+            seqs: heads.iter().map(|head| head.seq).collect(),
+            last_ids,
+        })
     }
 
     /// Posts were refused that were tried like this; answers how to try them next.
-    pub(super) fn refused(&mut self, posts: &Posts<'_>, how: Append) -> Option<Append> {
+    pub(super) fn refused(&mut self, posts: &Posts<'_>, how: &Append) -> Option<Append> {
         match how {
-            Append::Alone => {
+            Append::Alone(_) => {
                 posts
                     .slots
                     .iter()
@@ -111,12 +129,80 @@ impl Appender {
         }
     }
 
+    /// Appends the posts by a transaction of its own; answers when that was.
+    pub(super) async fn append_alone(
+        &self,
+        client: &Client,
+        sequences: &Sequences,
+        posts: &Posts<'_>,
+        base: &Base,
+    ) -> Result<Timestamp> {
+        // Everybody takes the locks in ascending order.
+        let mut slots: Vec<_> = posts.slots.iter().zip(&base.last_ids).collect();
+        slots.sort_unstable_by_key(|((slot, _), _)| *slot);
+        let (mut numbers, mut oids) = (Vec::new(), Vec::new());
+        let (mut known_last_ids, mut last_ids) = (Vec::new(), Vec::new());
+        for ((slot, drawn), last_id) in slots {
+            numbers.push(slot.index() as i32);
+            oids.push(sequences[slot.index()]);
+            known_last_ids.push(*last_id);
+            last_ids.push(last_id + i64::from(*drawn));
+        }
+
+        let Posts { group, .. } = posts;
+        let drawn = posts.drawn(base)?;
+        let of_drawn = |of: fn(&Drawn) -> i64| drawn.iter().map(of).collect::<Vec<_>>();
+        let teams = group.column(|post| post.team.serial());
+        let traceparents = Traceparents::of(group);
+
+        // Only the posts that have a key.
+        let (mut key_teams, mut key_hashes, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut body_hashes, mut key_channels, mut key_ids) = (Vec::new(), Vec::new(), Vec::new());
+        for ((_, post), drawn) in group.items().zip(&drawn) {
+            if let Some(idempotency) = idempotency(post) {
+                key_teams.push(post.team.serial());
+                key_hashes.push(&idempotency.key_hash.0[..]);
+                keys.push(idempotency.key.as_str());
+                body_hashes.push(&idempotency.body_hash[..]);
+                key_channels.push(drawn.channel_id);
+                key_ids.push(drawn.id);
+            }
+        }
+
+        let params: [&(dyn ToSql + Sync); 19] = [
+            &numbers,
+            &oids,
+            &known_last_ids,
+            &teams,
+            &of_drawn(|drawn| drawn.channel_id),
+            &of_drawn(|drawn| drawn.id),
+            &of_drawn(|drawn| drawn.seq),
+            &group.column(|post| post.message.thread_id.map(Id::serial)),
+            &group.column(|post| post.sender.as_str()),
+            &group.column(|post| post.message.mention.as_ref().map(|name| name.as_str())),
+            &group.column(|post| post.message.content.as_str()),
+            &traceparents.column(),
+            &key_teams,
+            &key_hashes,
+            &keys,
+            &body_hashes,
+            &key_channels,
+            &key_ids,
+            &last_ids,
+        ];
+        let statement = &self.alone[posts.parts.index()];
+        match client.query(statement, &params).await?.as_slice() {
+            [row] => time_in(row, "created_at"),
+            _ => Err(incomplete()),
+        }
+    }
+
     pub(super) async fn append(
         &self,
         client: &Client,
         sequences: &Sequences,
         posts: &Posts<'_>,
-        how: Append,
+        how: &Append,
     ) -> PgResult<Vec<Row>> {
         let Posts { group, to, .. } = posts;
         if group.is_empty() {
@@ -128,10 +214,7 @@ impl Appender {
             .iter()
             .map(|to| self.heads.get(*to).map_or(0, |head| head.id))
             .collect();
-        let idempotency = group.column(|post| match planted!(ForgetIdempotency) {
-            true => None,
-            false => post.idempotency.as_ref(),
-        });
+        let idempotency = group.column(idempotency);
         let key_hashes: Vec<Option<&[u8]>> = idempotency
             .iter()
             .map(|idempotency| idempotency.map(|idempotency| &idempotency.key_hash.0[..]))
@@ -144,11 +227,8 @@ impl Appender {
             .iter()
             .map(|idempotency| idempotency.map(|idempotency| &idempotency.body_hash[..]))
             .collect();
-        let traceparents = group.column(|post| post.traceparent.map(TraceParent::to_row));
-        let traceparents: Vec<Option<&[u8]>> = traceparents
-            .iter()
-            .map(|traceparent| traceparent.as_ref().map(|bytes| &bytes[..]))
-            .collect();
+        let traceparents = Traceparents::of(group);
+        let traceparents = traceparents.column();
         let senders = group.column(|post| post.sender.as_str());
         let contents = group.column(|post| post.message.content.as_str());
         let mentions = group.column(|post| post.message.mention.as_ref().map(|name| name.as_str()));
@@ -164,7 +244,7 @@ impl Appender {
             &traceparents,
         ];
         match how {
-            Append::Alone | Append::All => {
+            Append::Alone(_) | Append::All => {
                 let heads: Vec<Option<Head>> =
                     to.iter().map(|to| self.heads.in_streak(*to)).collect();
                 let of_heads = |of: fn(&Head) -> i64| {
@@ -197,20 +277,8 @@ impl Appender {
                     &place(|place| place.nth_in_slot),
                     &place(|place| place.nth_in_channel),
                 ];
-                let mut params = [&params[..], &of_posts[..]].concat();
-                let numbers: Vec<i32>;
-                let statements = match how {
-                    Append::Alone => {
-                        let column = posts.slots.iter().map(|(slot, _)| slot.index() as i32);
-                        numbers = column.collect();
-                        params.push(&numbers);
-                        &self.alone
-                    }
-                    _ => &self.all,
-                };
-                client
-                    .query(&statements[posts.parts.index()], &params)
-                    .await
+                let params = [&params[..], &of_posts[..]].concat();
+                client.query(&self.all[posts.parts.index()], &params).await
             }
             Append::Each => {
                 let sequences: Vec<u32> = to
@@ -387,6 +455,13 @@ struct Place {
     nth_in_channel: i32,
 }
 
+/// What a post draws.
+struct Drawn {
+    channel_id: i64,
+    id: i64,
+    seq: i64,
+}
+
 /// Posts, with the channels that they go to, each once.
 #[derive(Default)]
 pub(super) struct Posts<'a> {
@@ -442,40 +517,58 @@ impl<'a> Posts<'a> {
         self.group.is_empty()
     }
 
-    /// What came of them; answers the channels that were missing.
-    pub(super) fn outcomes(
-        &self,
-        how: Append,
-        rows: &[Row],
-        limited: &Limited<'_>,
-        committed: &mut Committed,
-    ) -> Result<Vec<(TeamId, &'a str)>> {
-        match how {
-            Append::Alone | Append::All => self.all_posted(rows, committed).map(|()| Vec::new()),
-            Append::Each => self.each_outcome(rows, limited, committed),
-        }
-    }
-
-    fn all_posted(&self, rows: &[Row], committed: &mut Committed) -> Result<()> {
-        let [row] = rows else {
-            return Err(incomplete());
-        };
-        let channel_ids: Vec<i64> = row.try_get("channel_ids")?;
-        let seqs: Vec<i64> = row.try_get("seqs")?;
-        let last_ids: Vec<i64> = row.try_get("last_ids")?;
-        let created_at = time_in(row, "created_at")?;
+    /// What each of them draws.
+    fn drawn(&self, base: &Base) -> Result<Vec<Drawn>> {
         let at = |column: &[i64], place: i32| {
             let index = usize::try_from(place - 1).unwrap_or(usize::MAX);
             column.get(index).copied().ok_or_else(incomplete)
         };
-        for (place, (index, post)) in self.places.iter().zip(self.group.items()) {
-            let id = at(&last_ids, place.slot)? + i64::from(place.nth_in_slot);
-            let seq = at(&seqs, place.channel)? + i64::from(place.nth_in_channel);
-            let channel = ChannelId(at(&channel_ids, place.channel)?);
-            let message = post.as_message(id, seq, created_at);
+        let drawn = |place: &Place| {
+            Ok(Drawn {
+                channel_id: at(&base.channel_ids, place.channel)?,
+                id: at(&base.last_ids, place.slot)? + i64::from(place.nth_in_slot),
+                seq: at(&base.seqs, place.channel)? + i64::from(place.nth_in_channel),
+            })
+        };
+        self.places.iter().map(drawn).collect()
+    }
+
+    /// All of them stand.
+    pub(super) fn all_posted(
+        &self,
+        base: &Base,
+        created_at: Timestamp,
+        committed: &mut Committed,
+    ) -> Result<()> {
+        for (drawn, (index, post)) in self.drawn(base)?.iter().zip(self.group.items()) {
+            let message = post.as_message(drawn.id, drawn.seq, created_at);
+            let channel = ChannelId(drawn.channel_id);
             committed.outcomes[index] = Some(posted(post, channel, message, &mut committed.events));
         }
         Ok(())
+    }
+
+    /// What came of them in a transaction with others; answers the channels that were missing.
+    pub(super) fn outcomes(
+        &self,
+        how: &Append,
+        rows: &[Row],
+        limited: &Limited<'_>,
+        committed: &mut Committed,
+    ) -> Result<Vec<(TeamId, &'a str)>> {
+        match (how, rows) {
+            (Append::Each, rows) => self.each_outcome(rows, limited, committed),
+            (_, [row]) => {
+                let base = Base {
+                    channel_ids: row.try_get("channel_ids")?,
+                    seqs: row.try_get("seqs")?,
+                    last_ids: row.try_get("last_ids")?,
+                };
+                self.all_posted(&base, time_in(row, "created_at")?, committed)?;
+                Ok(Vec::new())
+            }
+            _ => Err(incomplete()),
+        }
     }
 
     fn each_outcome(
@@ -514,6 +607,27 @@ impl<'a> Posts<'a> {
             committed.outcomes[place] = outcome;
         }
         Ok(missing)
+    }
+}
+
+fn idempotency(post: &Post) -> Option<&Idempotency> {
+    match planted!(ForgetIdempotency) {
+        true => None,
+        false => post.idempotency.as_ref(),
+    }
+}
+
+/// The column of the posts' spans, in the form in which they stand in a row.
+struct Traceparents(Vec<Option<[u8; TraceParent::ROW_BYTES]>>);
+
+impl Traceparents {
+    fn of(group: &Group<'_, Post>) -> Self {
+        Self(group.column(|post| post.traceparent.map(TraceParent::to_row)))
+    }
+
+    fn column(&self) -> Vec<Option<&[u8]>> {
+        let bytes = self.0.iter().map(|row| row.as_ref().map(|row| &row[..]));
+        bytes.collect()
     }
 }
 

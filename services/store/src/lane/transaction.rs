@@ -8,7 +8,7 @@
 use super::{
     AckMoved, CreateChannelOutcome, Outcome, SetStatusOutcome, Write,
     batch::{Batch, Queued},
-    posts::{Append, Appender, Limited, Posts},
+    posts::{Append, Appender, Base, Limited, Posts},
 };
 use crate::{
     ChannelId, Error, Result, acks, audit, channels,
@@ -97,13 +97,13 @@ impl LaneSession {
         let are_all = groups.posts.len() == batch.len() && groups.channels.wanted.is_empty();
         let mut how = self.appender.first_try(&groups.posts, are_all);
         loop {
-            let outcome = match how {
-                Append::Alone => self.append_alone(&groups.posts).await,
-                _ => self.transact(batch, &groups, how, channels_per_team).await,
+            let outcome = match &how {
+                Append::Alone(base) => self.append_alone(&groups.posts, base).await,
+                how => self.transact(batch, &groups, how, channels_per_team).await,
             };
             let refused = matches!(outcome, Err(Error::Rejected(_)));
             match refused
-                .then(|| self.appender.refused(&groups.posts, how))
+                .then(|| self.appender.refused(&groups.posts, &how))
                 .flatten()
             {
                 Some(next) => how = next,
@@ -113,15 +113,14 @@ impl LaneSession {
     }
 
     /// Posts and nothing else, by one statement, which is committed when it is answered.
-    async fn append_alone(&mut self, posts: &Posts<'_>) -> Result<Committed> {
+    async fn append_alone(&mut self, posts: &Posts<'_>, base: &Base) -> Result<Committed> {
         let mut committed = Committed::default();
         committed.outcomes.resize_with(posts.len(), || None);
-        let how = Append::Alone;
-        let posted = self
+        let created_at = self
             .appender
-            .append(&self.client, &self.sequences, posts, how)
+            .append_alone(&self.client, &self.sequences, posts, base)
             .await?;
-        posts.outcomes(how, &posted, &Vec::new(), &mut committed)?;
+        posts.all_posted(base, created_at, &mut committed)?;
         self.appender.learn(&committed.events);
         Ok(committed)
     }
@@ -130,7 +129,7 @@ impl LaneSession {
         &mut self,
         batch: &Batch,
         groups: &Groups<'_>,
-        how: Append,
+        how: &Append,
         channels_per_team: i64,
     ) -> Result<Committed> {
         let mut committed = Committed::default();
