@@ -211,6 +211,45 @@ async fn g2_g4_replicas_with_different_lanes_share_one_order() {
     }
 }
 
+/// With many writers a lane has two batches under way, of different slots; another replica writes to
+/// them as well.
+#[tokio::test]
+async fn g2_g3_g4_a_lane_with_two_batches_at_once_keeps_every_order() {
+    let relay = TestRelay::builder()
+        .replicas(2)
+        .replica_env(0, "HANDOFF_LANES", 1)
+        .start()
+        .await;
+    let mut loads = Vec::new();
+    for team in 0..6 {
+        let agent = relay.signup(&format!("team {team}"), "poster").await;
+        // Nearly all writers on the first one.
+        let mut load = Load::new(&agent, [0, 0, 0, 0, 0, 0, 0, 1]);
+        load.walk("ops", Kind::Message, 50);
+        load.follow_many(&["ops", "dev"], Some("0"), 7);
+        load.write(Writing {
+            writers: 16,
+            each: Some(40),
+            ..Writing::to(&["ops", "dev"])
+        });
+        loads.push(load);
+    }
+    let client = relay.database().connect().await;
+    let sessions = "
+        select count(distinct pid) from pg_stat_activity
+        where datname = current_database() and application_name = 'handoff lane 0'";
+    harness::eventually("two sessions of a lane", || async {
+        let count: i64 = client.query_one(sessions, &[]).await.unwrap().get(0);
+        // Each replica has a lane of this number.
+        (count >= 3).then_some(())
+    })
+    .await;
+    for mut load in loads {
+        load.written().await;
+        assert_flawless(&load.finish().await, 16 * 40);
+    }
+}
+
 /// A lane looks a channel up only where others have written since it last did: whatever two
 /// replicas do in turns, each post must land in the channel that stands, with its next `seq`.
 #[tokio::test]

@@ -98,7 +98,7 @@ connections its pool and four more can go through PgBouncer; its lanes, notifier
 {{- define "handoff.connections" -}}
 {{- $pods := add (include "handoff.maxReplicas" . | int) 2 }}
 {{- $pooled := add (int .Values.settings.HANDOFF_POOL_SIZE) 4 }}
-{{- $sessions := add (int .Values.settings.HANDOFF_LANES) 2 }}
+{{- $sessions := add (mul 2 (int .Values.settings.HANDOFF_LANES)) 2 }}
 {{- with .Values.database.pgbouncer }}
 {{- if .enabled }}
 {{- add (mul $pods $sessions) (mul (add .replicas 1) .poolSize) 20 }}

@@ -68,8 +68,8 @@ pub(crate) struct LimitSettings {
         default_value = "20"
     )]
     streams_per_key: String,
-    /// Lanes that commit this replica's writes, 1 to 64: each is a connection [default: 2, or 1
-    /// where there are fewer than 4 cores]
+    /// Lanes that commit this replica's writes, 1 to 64, each with a connection, and under load a
+    /// second one [default: 2, or 1 where there are fewer than 4 cores]
     #[arg(
         long,
         env = "HANDOFF_LANES",

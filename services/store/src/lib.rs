@@ -70,7 +70,7 @@ pub struct StoreConfig {
     pub database_url: DatabaseUrl,
     /// For what needs a session of its own: lanes, notifier, listener, migrations.
     pub listen_url: DatabaseUrl,
-    /// Lanes of this replica, 1 to 64.
+    /// Lanes of this replica, 1 to 64, each with a connection, and under load a second one.
     pub lanes: usize,
     /// Connections of the data plane's pool.
     pub pool_size: usize,

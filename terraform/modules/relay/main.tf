@@ -15,7 +15,7 @@ locals {
 
   # A replica uses pool + lanes + 6. During an upgrade one more is there, and one that is stopping;
   # the chart counts the same.
-  connections_per_replica = var.pool_size + var.lanes + 6
+  connections_per_replica = var.pool_size + 2 * var.lanes + 6
   connections             = (var.replicas.max + 2) * local.connections_per_replica
 
   tls = var.database_ca == null ? "sslmode=require" : "sslmode=verify-full&sslrootcert=/etc/handoff/database-ca/ca.crt"

@@ -138,7 +138,7 @@ variable "pool_size" {
 }
 
 variable "lanes" {
-  description = "Connections of a replica that commit writes (HANDOFF_LANES)."
+  description = "Lanes of a replica that commit writes, each with up to two connections (HANDOFF_LANES)."
   type        = number
   default     = 2
 

@@ -287,8 +287,8 @@ class Database(unittest.TestCase):
             self.assertEqual(parameters["max_connections"], str(least))
         many = render(merged(CLUSTER, {"replicas": 30}))
         parameters = find(many, "Cluster")["spec"]["postgresql"]["parameters"]
-        self.assertEqual(parameters["max_connections"], str(32 * 18 + 20))
-        self.assertIn("596 connections", notes(merged(CLUSTER, {"replicas": 30})))
+        self.assertEqual(parameters["max_connections"], str(32 * 20 + 20))
+        self.assertIn("660 connections", notes(merged(CLUSTER, {"replicas": 30})))
 
     def test_cluster_keeps_what_it_answered(self):
         def synchronous(case):

@@ -1,10 +1,14 @@
 //! Lanes: every write to a team's data goes through one, in batches.
 //!
-//! A lane is a task with a connection of its own. It takes what has queued while its last batch
+//! A lane is a thread with connections of its own. It takes what has queued while its last batch
 //! was under way (an idle lane commits a single write at once) and commits it as one transaction,
 //! sent in one go: take the locks of the batch's slots in ascending order, then draw IDs and
 //! write. Postgres makes a commit visible before it frees its locks, so within a slot IDs become
 //! visible in ascending order (guarantee G2).
+//!
+//! Large batches are cheap, so a lane has one under way. Only where many writes wait it divides them
+//! by slots between two connections: then Postgres works on one batch while the other one is
+//! flushed, or waits for the lane.
 //!
 //! A writer that hangs up drops its wait, never a transaction.
 
@@ -27,15 +31,17 @@ use crate::{
     notifier::NotifierHandle,
     trace,
 };
-use batch::{Batch, Queued};
-use futures_util::join;
+use batch::{Batch, Queued, Room, SlotSet, Waiting};
+use futures_util::{StreamExt, poll, stream::FuturesUnordered};
 use handoff_protocol::ids::Slot;
+use posts::SharedHeads;
 use std::{
     collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::Poll,
     time::{Duration, Instant, SystemTime},
 };
 use tokio::{
@@ -54,6 +60,10 @@ const BATCH_ITEMS: usize = 512;
 const BATCH_BYTES: usize = 2 << 20;
 /// Fewer writes than these are worth a turn of the scheduler, which may bring more.
 const FEW_ITEMS: usize = 8;
+/// A lane's connections to Postgres.
+const LANE_SESSIONS: usize = 2;
+/// So many writes are worth a batch beside the one that is under way.
+const BESIDE_ITEMS: usize = 12;
 /// How long a batch's answer may take: longer than every timeout that Postgres applies itself.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -93,15 +103,12 @@ impl Lanes {
                     url: config.listen_url.clone(),
                     application: format!("handoff lane {number}"),
                     commits: commits.clone(),
+                    heads: SharedHeads::default(),
                 };
-                let worker = Worker {
+                let committer = Committer {
                     number,
                     database: postgres,
                     channels_per_team: i64::from(config.channels_per_team),
-                    session: None,
-                    queue,
-                    left_over: VecDeque::new(),
-                    queued_bytes: queued_bytes.clone(),
                     metrics: metrics.clone(),
                     publisher: Publisher {
                         commits: commits.clone(),
@@ -109,6 +116,7 @@ impl Lanes {
                         runtime: Handle::current(),
                     },
                 };
+                let worker = Worker::new(committer, queue, queued_bytes.clone(), BESIDE_ITEMS);
                 Ok(Lane {
                     sender: std::sync::RwLock::new(Some(sender)),
                     queued_bytes,
@@ -175,8 +183,8 @@ impl Lanes {
 }
 
 /// Where a lane's transactions run: Postgres, or the simulation's model of it.
-trait Database: Send + 'static {
-    type Session: Session;
+trait Database: Send + Sync + 'static {
+    type Session: Session + 'static;
     fn connect(&self) -> impl Future<Output = Result<Self::Session>> + Send;
 }
 
@@ -197,6 +205,7 @@ struct Postgres {
     url: DatabaseUrl,
     application: String,
     commits: Arc<dyn Commits>,
+    heads: SharedHeads,
 }
 
 impl Database for Postgres {
@@ -208,7 +217,7 @@ impl Database for Postgres {
         // seen.
         let epoch = epochs::establish(&session.client).await?;
         self.commits.in_epoch(&epoch);
-        LaneSession::prepare(session.client).await
+        LaneSession::prepare(session.client, &self.heads).await
     }
 }
 
@@ -232,28 +241,54 @@ impl Session for LaneSession {
 
 /// What a lane does, on a thread of its own. It stops when its queue is closed and empty.
 struct Worker<D: Database> {
-    number: usize,
-    database: D,
-    channels_per_team: i64,
-    session: Option<D::Session>,
+    committer: Arc<Committer<D>>,
+    /// Sessions without a batch; none where there is no connection yet, or no more.
+    idle: Vec<Option<D::Session>>,
+    /// Slots that a batch under way writes to.
+    busy: SlotSet,
     queue: mpsc::Receiver<Queued>,
-    /// Taken from the queue, but not fit for the same batch as what came before.
+    /// Taken from the queue, and in no batch yet.
     left_over: VecDeque<Queued>,
     queued_bytes: Arc<AtomicUsize>,
-    metrics: LaneMetrics,
-    publisher: Publisher,
+    /// See [`BESIDE_ITEMS`].
+    beside_items: usize,
 }
 
-/// A batch that is committed, and whose writers don't know it yet.
-struct Unpublished {
+/// A batch that is no longer under way, in the parts that it was committed in.
+struct Done<S> {
+    session: Option<S>,
+    slots: SlotSet,
+    bytes: usize,
+    parts: Vec<Part>,
+}
+
+/// What came of a batch, or a part of it. Its writers don't know it yet.
+struct Part {
     batch: Batch,
-    committed: Committed,
+    committed: Result<Committed>,
 }
 
 impl<D: Database> Worker<D> {
+    fn new(
+        committer: Committer<D>,
+        queue: mpsc::Receiver<Queued>,
+        queued_bytes: Arc<AtomicUsize>,
+        beside_items: usize,
+    ) -> Self {
+        Self {
+            committer: Arc::new(committer),
+            idle: (0..LANE_SESSIONS).map(|_| None).collect(),
+            busy: SlotSet::default(),
+            queue,
+            left_over: VecDeque::new(),
+            queued_bytes,
+            beside_items,
+        }
+    }
+
     /// Starts the lane; the receiver resolves when it has ended.
     ///
-    /// The thread is its own, with the connection on it: among the tasks of hundreds of requests
+    /// The thread is its own, with the connections on it: among the tasks of hundreds of requests
     /// an answer of Postgres would wait until they had their turn, and Postgres for the next batch.
     fn start(self) -> Result<oneshot::Receiver<()>> {
         let internal = |error: std::io::Error| Error::Internal(Box::new(error));
@@ -263,7 +298,7 @@ impl<D: Database> Worker<D> {
             .map_err(internal)?;
         let (end, ended) = oneshot::channel();
         std::thread::Builder::new()
-            .name(format!("lane-{}", self.number))
+            .name(format!("lane-{}", self.committer.number))
             .spawn(move || {
                 runtime.block_on(self.run());
                 let _ = end.send(());
@@ -273,32 +308,49 @@ impl<D: Database> Worker<D> {
     }
 
     async fn run(mut self) {
-        let mut unpublished = None;
+        let mut under_way = FuturesUnordered::new();
+        let mut untold: Vec<Part> = Vec::new();
         loop {
             self.take_queued();
-            if self.left_over.len() < FEW_ITEMS
-                && let Some(unpublished) = unpublished.take()
-            {
-                let missing = self.publisher.publish(unpublished);
-                self.put_back(missing);
+            if self.left_over.len() < FEW_ITEMS && !untold.is_empty() {
+                self.tell(std::mem::take(&mut untold));
                 continue;
             }
-            if self.left_over.is_empty() {
-                match self.queue.recv().await {
-                    Some(queued) => self.left_over.push_back(queued),
-                    None => return,
+            if under_way.is_empty() {
+                if self.left_over.is_empty() {
+                    match self.queue.recv().await {
+                        Some(queued) => self.left_over.push_back(queued),
+                        None => return,
+                    }
+                }
+                if self.left_over.len() < FEW_ITEMS {
+                    // The scheduler's next turn may bring more, and a batch costs nearly the same
+                    // whatever its size. With many at hand Postgres must not wait for it.
+                    tokio::task::yield_now().await;
+                    self.take_queued();
                 }
             }
-            if self.left_over.len() < FEW_ITEMS {
-                // The scheduler's next turn may bring more, and a batch costs nearly the same
-                // whatever its size. With many at hand Postgres must not wait for it.
-                tokio::task::yield_now().await;
-                self.take_queued();
+            while let Some((session, batch)) = self.next_batch() {
+                under_way.push(self.committer.clone().commit(session, batch));
             }
-            let batch = Batch::take(&mut self.left_over, BATCH_ITEMS, BATCH_BYTES);
-            let bytes = batch.text_bytes();
-            unpublished = self.commit(batch, unpublished).await;
-            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            let mut done = Poll::Pending;
+            if !untold.is_empty() {
+                // Batches go to their connections, which send them when the one before is told of.
+                // The other way round more threads want a processor at once than a small machine
+                // has, and batches become smaller.
+                done = poll!(under_way.next());
+                self.tell(std::mem::take(&mut untold));
+            }
+            let done = match done {
+                Poll::Ready(done) => done,
+                Poll::Pending => under_way.next().await,
+            };
+            if let Some(done) = done {
+                self.queued_bytes.fetch_sub(done.bytes, Ordering::Relaxed);
+                self.busy.remove(done.slots);
+                self.idle.push(done.session);
+                untold = done.parts;
+            }
         }
     }
 
@@ -307,6 +359,42 @@ impl<D: Database> Worker<D> {
             && let Ok(queued) = self.queue.try_recv()
         {
             self.left_over.push_back(queued);
+        }
+    }
+
+    /// What is to be committed now, and by which session: whatever waits, if nothing is under way.
+    /// Beside another batch only one that is worth it.
+    fn next_batch(&mut self) -> Option<(Option<D::Session>, Batch)> {
+        let waiting = Waiting::elsewhere(&self.left_over, self.busy);
+        let is_alone = self.idle.len() == LANE_SESSIONS;
+        if waiting.writes() < if is_alone { 1 } else { self.beside_items } {
+            return None;
+        }
+        let session = self.idle.pop()?;
+        let room = Room {
+            items: BATCH_ITEMS,
+            bytes: BATCH_BYTES,
+            slots: match is_alone && waiting.writes() >= 2 * self.beside_items {
+                true => waiting.half_of_the_slots(),
+                false => waiting.slots(),
+            },
+        };
+        let batch = Batch::take(&mut self.left_over, room);
+        self.busy.add(batch.slot_set());
+        Some((session, batch))
+    }
+
+    /// Tells of what was committed, and answers the writers. In each slot in the order of its
+    /// commits: a batch is told of before the next one in its slots can be done.
+    fn tell(&mut self, parts: Vec<Part>) {
+        for Part { batch, committed } in parts {
+            match committed {
+                Ok(committed) => {
+                    let missing = self.committer.publisher.publish(batch, committed);
+                    self.put_back(missing);
+                }
+                Err(error) => self.committer.fail(batch, error),
+            }
         }
     }
 
@@ -320,81 +408,78 @@ impl<D: Database> Worker<D> {
             self.left_over.push_front(queued);
         }
     }
+}
 
+/// What commits a lane's batches.
+struct Committer<D> {
+    number: usize,
+    database: D,
+    channels_per_team: i64,
+    metrics: LaneMetrics,
+    publisher: Publisher,
+}
+
+impl<D: Database> Committer<D> {
     /// Commits a batch; where Postgres refuses a value in it, its halves, down to the culprit.
-    /// Publishes what came before while Postgres works, and leaves the last part to the caller.
     async fn commit(
-        &mut self,
+        self: Arc<Self>,
+        mut session: Option<D::Session>,
         batch: Batch,
-        mut before: Option<Unpublished>,
-    ) -> Option<Unpublished> {
-        let mut parts = VecDeque::from([batch]);
-        while let Some(batch) = parts.pop_front() {
-            match self.try_commit(&batch, before.take()).await {
-                Ok(committed) => before = Some(Unpublished { batch, committed }),
+    ) -> Done<D::Session> {
+        let (slots, bytes) = (batch.slot_set(), batch.text_bytes());
+        let mut waiting = VecDeque::from([batch]);
+        let mut parts = Vec::new();
+        while let Some(batch) = waiting.pop_front() {
+            match self.try_commit(&mut session, &batch).await {
                 Err(Error::Rejected(_)) if batch.len() > 1 => {
                     let (first, second) = batch.halves();
                     let (first, second) = match planted!(ReorderHalves) {
                         true => (second, first),
                         false => (first, second),
                     };
-                    parts.push_front(second);
-                    parts.push_front(first);
+                    waiting.push_front(second);
+                    waiting.push_front(first);
                 }
-                Err(error) => self.fail(batch, error),
+                committed => parts.push(Part { batch, committed }),
             }
         }
-        before
+        Done {
+            session,
+            slots,
+            bytes,
+            parts,
+        }
     }
 
     async fn try_commit(
-        &mut self,
+        &self,
+        session: &mut Option<D::Session>,
         batch: &Batch,
-        before: Option<Unpublished>,
     ) -> Result<Committed> {
-        let (database, session) = (&self.database, &mut self.session);
-        let (publisher, metrics) = (&self.publisher, &self.metrics);
         let (began, began_at) = (Instant::now(), SystemTime::now());
-        let commit = async {
-            let session = match session {
-                Some(session) if !session.is_closed() => session,
-                session => match database.connect().await {
-                    Ok(connected) => session.insert(connected),
-                    Err(error) => return Ok(Err(error)),
-                },
-            };
-            let run = session.run(batch, self.channels_per_team);
-            let committed = tokio::time::timeout(BATCH_TIMEOUT, run).await;
-            if planted!(DeliverUncommitted)
-                && let Ok(Ok(committed)) = &committed
-            {
-                publisher.tell(committed.events.clone());
-                if let Err(error) = session.catch_up().await {
-                    return Ok(Err(error));
-                }
-            }
-            if let Ok(Ok(_)) = &committed {
-                metrics.commit_duration.record(began.elapsed());
-                metrics.batch_writes.record(batch.len() as f64);
-                trace::committed(&batch.traced(), began_at, batch.len());
-            }
-            committed
+        let mut connected = match session.take() {
+            Some(connected) if !connected.is_closed() => connected,
+            _ => self.database.connect().await?,
         };
-        let publish = async { before.map(|before| publisher.publish(before)) };
-        // Polled in order: the batch goes to the connection, which sends it when the one before is
-        // published. The other way round more threads want a processor at once than a small machine
-        // has, and batches become smaller.
-        let (committed, missing) = join!(commit, publish);
-        self.put_back(missing.unwrap_or_default());
-        committed.unwrap_or_else(|_| {
+        let run = connected.run(batch, self.channels_per_team);
+        let Ok(committed) = tokio::time::timeout(BATCH_TIMEOUT, run).await else {
             // Never cancelled: a cancelled wait for a synchronous standby would commit with no
-            // more than a warning. The outcome is unknown.
-            self.session = None;
-            Err(Error::unavailable("no answer to a batch in time"))
-        })
+            // more than a warning. The outcome is unknown, and the session is not used again.
+            return Err(Error::unavailable("no answer to a batch in time"));
+        };
+        let connected = session.insert(connected);
+        let committed = committed?;
+        if planted!(DeliverUncommitted) {
+            self.publisher.tell(committed.events.clone());
+            connected.catch_up().await?;
+        }
+        self.metrics.commit_duration.record(began.elapsed());
+        self.metrics.batch_writes.record(batch.len() as f64);
+        trace::committed(&batch.traced(), began_at, batch.len());
+        Ok(committed)
     }
 
-    fn fail(&mut self, batch: Batch, error: Error) {
+    fn fail(&self, batch: Batch, error: Error) {
         if !matches!(error, Error::Rejected(_)) {
             self.metrics.batch_failures.increment(1);
             tracing::warn!(
@@ -430,7 +515,7 @@ struct Publisher {
 impl Publisher {
     /// Tells the feed and the other replicas, then answers the writers; but for those whose
     /// channel must be opened first, which it returns.
-    fn publish(&self, Unpublished { batch, committed }: Unpublished) -> Vec<Queued> {
+    fn publish(&self, batch: Batch, committed: Committed) -> Vec<Queued> {
         self.tell(committed.events);
         let mut missing = Vec::new();
         let mut answers = Vec::new();

@@ -19,7 +19,10 @@ use crate::{
 };
 use futures_util::future::try_join_all;
 use handoff_protocol::{Id, TeamId, Timestamp, TraceParent, ids::Slot, messages::Message};
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
 /// How the posts of a batch are appended.
@@ -53,7 +56,7 @@ pub(super) struct Appender {
     /// By the [`Parts`]' index.
     all: Vec<Statement>,
     each: Statement,
-    heads: Heads,
+    heads: SessionHeads,
     /// Batches that are appended post by post, since one failed a moment ago: whoever retries
     /// what was stored, or posts to what is gone, must not make every batch run twice.
     cautious: u8,
@@ -63,7 +66,8 @@ impl Appender {
     /// How many batches a failed one makes cautious.
     const CAUTION: u8 = 8;
 
-    pub(super) async fn prepare(client: &Client) -> PgResult<Self> {
+    pub(super) async fn prepare(client: &Client, heads: &SharedHeads) -> PgResult<Self> {
+        let server = client.query_one(SERVER, &[]).await?.try_get(0)?;
         let prepare = async |sql: [String; Parts::COUNT]| {
             try_join_all(sql.iter().map(|sql| client.prepare(sql))).await
         };
@@ -71,9 +75,14 @@ impl Appender {
             alone: prepare(Parts::every().map(append::alone)).await?,
             all: prepare(Parts::every().map(append::all)).await?,
             each: client.prepare(append::EACH).await?,
-            heads: Heads::default(),
+            heads: heads.on(server),
             cautious: 0,
         })
+    }
+
+    /// Whether its session's server is no longer the one that the lane writes to.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.heads.is_outdated()
     }
 
     /// How these posts, of a batch of nothing else perhaps, are to be tried first.
@@ -86,28 +95,14 @@ impl Appender {
             self.cautious -= 1;
             return Append::Each;
         }
-        if !posts.to.iter().all(|to| self.heads.get(*to).is_some()) {
-            return Append::Each;
-        }
         // These bugs are in how the other transaction ends.
         let are_alone = are_all && !planted!(AnswerBeforeCommit | DeliverUncommitted);
-        let known = are_alone.then(|| self.known(posts)).flatten();
-        known.map_or(Append::All, Append::Alone)
-    }
-
-    /// What the posts are added to, where this session is likely the only one that writes there.
-    fn known(&self, posts: &Posts<'_>) -> Option<Base> {
-        let last_id = |(slot, _): &(Slot, i32)| {
-            let is_calm = self.heads.is_calm(*slot);
-            is_calm.then(|| self.heads.last_id(*slot))
-        };
-        let last_ids = posts.slots.iter().map(last_id).collect::<Option<_>>()?;
-        let heads = posts.to.iter().map(|to| self.heads.in_streak(*to));
-        let heads: Vec<Head> = heads.collect::<Option<_>>()?;
-        Some(Base {
-            channel_ids: heads.iter().map(|head| head.channel.0).collect(),
-            seqs: heads.iter().map(|head| head.seq).collect(),
-            last_ids,
+        self.heads.with(|heads| {
+            if !posts.to.iter().all(|to| heads.get(*to).is_some()) {
+                return Append::Each;
+            }
+            let base = are_alone.then(|| heads.base(posts)).flatten();
+            base.map_or(Append::All, Append::Alone)
         })
     }
 
@@ -115,10 +110,12 @@ impl Appender {
     pub(super) fn refused(&mut self, posts: &Posts<'_>, how: &Append) -> Option<Append> {
         match how {
             Append::Alone(_) => {
-                posts
-                    .slots
-                    .iter()
-                    .for_each(|(slot, _)| self.heads.disturbed(*slot));
+                self.heads.with(|heads| {
+                    posts
+                        .slots
+                        .iter()
+                        .for_each(|(slot, _)| heads.disturbed(*slot))
+                });
                 Some(Append::All)
             }
             Append::All => {
@@ -210,10 +207,10 @@ impl Appender {
         }
         let teams: Vec<i64> = to.iter().map(|(team, _)| team.serial()).collect();
         let channels: Vec<&str> = to.iter().map(|(_, channel)| *channel).collect();
-        let known_ids: Vec<i64> = to
-            .iter()
-            .map(|to| self.heads.get(*to).map_or(0, |head| head.id))
-            .collect();
+        let known_id = |heads: &Heads, to| heads.get(to).map_or(0, |head| head.id);
+        let known_ids: Vec<i64> = self
+            .heads
+            .with(|heads| to.iter().map(|to| known_id(heads, *to)).collect());
         let idempotency = group.column(idempotency);
         let key_hashes: Vec<Option<&[u8]>> = idempotency
             .iter()
@@ -245,14 +242,13 @@ impl Appender {
         ];
         match how {
             Append::Alone(_) | Append::All => {
-                let heads: Vec<Option<Head>> =
-                    to.iter().map(|to| self.heads.in_streak(*to)).collect();
+                let (heads, last_ids): (Vec<Option<Head>>, Vec<i64>) = self.heads.with(|heads| {
+                    let in_streak = to.iter().map(|to| heads.in_streak(*to));
+                    let last_ids = posts.slots.iter().map(|(slot, _)| heads.last_id(*slot));
+                    (in_streak.collect(), last_ids.collect())
+                });
                 let of_heads = |of: fn(&Head) -> i64| {
                     let column = heads.iter().map(|head| head.as_ref().map(of));
-                    column.collect::<Vec<_>>()
-                };
-                let of_slots = |of: &dyn Fn(Slot) -> i64| {
-                    let column = posts.slots.iter().map(|(slot, _)| of(*slot));
                     column.collect::<Vec<_>>()
                 };
                 let sequences: Vec<u32> = posts
@@ -270,7 +266,7 @@ impl Appender {
                     &of_heads(|head| head.seq),
                     &posts.slots_of_channels,
                     &sequences,
-                    &of_slots(&|slot| self.heads.last_id(slot)),
+                    &last_ids,
                     &drawn,
                     &place(|place| place.channel),
                     &place(|place| place.slot),
@@ -295,19 +291,81 @@ impl Appender {
     }
 
     /// Takes note of what the batch's events tell of channels.
-    pub(super) fn learn(&mut self, events: &[Event]) {
-        self.heads.learn(events);
+    pub(super) fn learn(&self, events: &[Event]) {
+        self.heads.with(|heads| heads.learn(events));
     }
 
     /// Forgets channels that posts didn't find.
-    pub(super) fn forget(&mut self, missing: &[(TeamId, &str)]) {
-        for (team, channel) in missing {
-            self.heads.forget(*team, channel);
-        }
+    pub(super) fn forget(&self, missing: &[(TeamId, &str)]) {
+        self.heads.with(|heads| {
+            for (team, channel) in missing {
+                heads.forget(*team, channel);
+            }
+        });
     }
 }
 
-/// What this session knows of slots and channels, from its own commits.
+/// Tells a server, and its database, from any other, and from the same after a restart.
+const SERVER: &str = "
+    select concat_ws('/', extract(epoch from pg_postmaster_start_time()),
+        (select oid from pg_database where datname = current_database()))";
+
+/// What a lane knows of slots and channels. Its sessions share it: only one of them writes to a slot
+/// at a time.
+#[derive(Clone, Default)]
+pub(super) struct SharedHeads(Arc<Mutex<OnServer>>);
+
+#[derive(Default)]
+struct OnServer {
+    server: String,
+    heads: Heads,
+}
+
+impl SharedHeads {
+    /// For a session with this server. What was learned from another one is forgotten: that may
+    /// have been ahead.
+    fn on(&self, server: String) -> SessionHeads {
+        let mut known = self.lock();
+        if known.server != server {
+            *known = OnServer {
+                server: server.clone(),
+                heads: Heads::default(),
+            };
+        }
+        drop(known);
+        SessionHeads {
+            shared: self.clone(),
+            server,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, OnServer> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a lane knows, for one of its sessions.
+struct SessionHeads {
+    shared: SharedHeads,
+    server: String,
+}
+
+impl SessionHeads {
+    /// Of another server this session knows nothing, and teaches nothing.
+    fn with<T>(&self, use_heads: impl FnOnce(&mut Heads) -> T) -> T {
+        let mut known = self.shared.lock();
+        match known.server == self.server {
+            true => use_heads(&mut known.heads),
+            false => use_heads(&mut Heads::default()),
+        }
+    }
+
+    fn is_outdated(&self) -> bool {
+        self.shared.lock().server != self.server
+    }
+}
+
+/// What is known of slots and channels from one's own commits.
 #[derive(Default)]
 struct Heads {
     by_team: HashMap<TeamId, HashMap<String, Head>>,
@@ -315,7 +373,7 @@ struct Heads {
     streaks: HashMap<Slot, Streak>,
 }
 
-/// The newest message of a channel that this session has posted. Others may have posted since.
+/// The newest message of a channel that this lane has posted. Others may have posted since.
 #[derive(Clone, Copy)]
 struct Head {
     channel: ChannelId,
@@ -323,10 +381,10 @@ struct Head {
     seq: i64,
 }
 
-/// IDs of a slot that this session drew one after the other, with nobody else's between them.
+/// IDs of a slot that this lane drew one after the other, with nobody else's between them.
 ///
 /// Whoever writes draws an ID. So as long as the slot's sequence stands at `last`, a channel's
-/// newest message is this session's if that lies in the streak.
+/// newest message is this lane's if that lies in the streak.
 #[derive(Clone, Copy)]
 struct Streak {
     first: i64,
@@ -352,19 +410,35 @@ impl Heads {
         self.get(to).filter(|head| head.id >= streak.first)
     }
 
-    /// Where the slot's sequence stood after this session's last commit; an ID that none has,
+    /// What posts are added to, where this lane is likely the only one that writes there.
+    fn base(&self, posts: &Posts<'_>) -> Option<Base> {
+        let last_id = |(slot, _): &(Slot, i32)| {
+            let is_calm = self.is_calm(*slot);
+            is_calm.then(|| self.last_id(*slot))
+        };
+        let last_ids = posts.slots.iter().map(last_id).collect::<Option<_>>()?;
+        let heads = posts.to.iter().map(|to| self.in_streak(*to));
+        let heads: Vec<Head> = heads.collect::<Option<_>>()?;
+        Some(Base {
+            channel_ids: heads.iter().map(|head| head.channel.0).collect(),
+            seqs: heads.iter().map(|head| head.seq).collect(),
+            last_ids,
+        })
+    }
+
+    /// Where the slot's sequence stood after this lane's last commit; an ID that none has,
     /// where it has committed nothing.
     fn last_id(&self, slot: Slot) -> i64 {
         self.streaks.get(&slot).map_or(-1, |streak| streak.last)
     }
 
-    /// Whether this session is likely the only one that writes to the slot.
+    /// Whether this lane is likely the only one that writes to the slot.
     fn is_calm(&self, slot: Slot) -> bool {
         let streak = self.streaks.get(&slot);
         streak.is_some_and(|streak| streak.batches >= Self::CALM_BATCHES)
     }
 
-    /// Perhaps another session wrote to the slot.
+    /// Perhaps somebody else wrote to the slot.
     fn disturbed(&mut self, slot: Slot) {
         if let Some(streak) = self.streaks.get_mut(&slot) {
             streak.batches = 0;

@@ -5,7 +5,8 @@
 //!
 //! Nothing that was answered is lost, nothing stands twice, every write is answered, only a culprit
 //! is refused, only what shared a batch with a fault is in doubt, batches are bounded and
-//! exclusive, and what doesn't have to wait is written in the order in which it came.
+//! exclusive, two at once share no slot, and in each slot what doesn't have to wait is written, and
+//! the feed told of it, in the order in which it came.
 
 use super::*;
 use crate::{
@@ -46,11 +47,17 @@ struct World {
     in_doubt: HashSet<usize>,
     /// Numbers of posts that had to wait: for their channel, or for their twin.
     held_back: HashSet<usize>,
-    newest: usize,
+    /// By slot.
+    newest: HashMap<Slot, usize>,
     next_number: usize,
     batches: u64,
+    /// The batches under way, each with its slots.
+    under_way: Vec<BTreeSet<Slot>>,
+    /// How many batches were begun beside another one.
+    beside: u64,
     /// What the feed was told: IDs, and whether to settle.
     told: BTreeSet<i64>,
+    newest_told: HashMap<Slot, i64>,
     settles: u64,
 }
 
@@ -85,6 +92,14 @@ impl World {
     /// What every batch must be like.
     fn check(&mut self, batch: &Batch) {
         self.batches += 1;
+        self.beside += u64::from(!self.under_way.is_empty());
+        let slots = batch.slots();
+        let is_apart = |other: &BTreeSet<Slot>| other.is_disjoint(&slots);
+        assert!(
+            self.under_way.iter().all(is_apart),
+            "two batches share a slot"
+        );
+        assert!(self.under_way.len() < LANE_SESSIONS);
         assert!((1..=BATCH_ITEMS).contains(&batch.len()));
         assert!(batch.text_bytes() <= BATCH_BYTES || batch.len() == 1);
         let mut keys = HashSet::new();
@@ -143,12 +158,9 @@ impl World {
             self.last_id += 1;
             let id = self.last_id;
             if !self.held_back.contains(&number) {
-                assert!(
-                    number >= self.newest,
-                    "{number} comes after {}",
-                    self.newest
-                );
-                self.newest = number;
+                let newest = self.newest.entry(post.team.slot()).or_default();
+                assert!(number >= *newest, "{number} comes after {newest}");
+                *newest = number;
             }
             self.rows.push(Row { id, number });
             if let Some(key) = key {
@@ -165,6 +177,27 @@ impl World {
             committed.outcomes.push(Some(posted));
         }
         committed
+    }
+}
+
+/// A batch that is under way, until it is dropped.
+struct UnderWay(Model, BTreeSet<Slot>);
+
+impl UnderWay {
+    fn begin(model: &Model, batch: &Batch) -> Self {
+        let mut world = model.world();
+        world.check(batch);
+        world.under_way.push(batch.slots());
+        Self(model.clone(), batch.slots())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        // After a failed check nobody counts any more.
+        if let Ok(mut world) = self.0.0.lock() {
+            world.under_way.retain(|slots| *slots != self.1);
+        }
     }
 }
 
@@ -191,7 +224,7 @@ impl Session for ModelSession {
     }
 
     async fn run(&mut self, batch: &Batch, _: i64) -> Result<Committed> {
-        self.model.world().check(batch);
+        let _under_way = UnderWay::begin(&self.model, batch);
         self.model.some_time(5).await;
         let fault = self.model.world().random.random_range(0..40);
         let is_refused = batch.items().iter().any(is_poison);
@@ -240,6 +273,8 @@ impl Commits for Model {
         assert!(ascending, "a commit's events are in order");
         for event in commit.events {
             assert!(world.told.insert(event.id), "the feed is told once");
+            let newest = world.newest_told.insert(commit.slot, event.id);
+            assert!(newest < Some(event.id), "the feed is told in order");
         }
     }
 
@@ -338,23 +373,22 @@ fn run(random: StdRng) -> u64 {
             by_idempotency: HashMap::new(),
             in_doubt: HashSet::new(),
             held_back: HashSet::new(),
-            newest: 0,
+            newest: HashMap::new(),
             next_number: 0,
             batches: 0,
+            under_way: Vec::new(),
+            beside: 0,
             told: BTreeSet::new(),
+            newest_told: HashMap::new(),
             settles: 0,
         })));
         let (sender, queue) = mpsc::channel(QUEUE_ITEMS);
         let queued_bytes = Arc::new(AtomicUsize::new(0));
         let metrics = LaneMetrics::new();
-        let worker = Worker {
+        let committer = Committer {
             number: 0,
             database: model.clone(),
             channels_per_team: 0,
-            session: None,
-            queue,
-            left_over: VecDeque::new(),
-            queued_bytes: queued_bytes.clone(),
             metrics: metrics.clone(),
             publisher: Publisher {
                 commits: Arc::new(model.clone()),
@@ -362,6 +396,7 @@ fn run(random: StdRng) -> u64 {
                 runtime: Handle::current(),
             },
         };
+        let worker = Worker::new(committer, queue, queued_bytes.clone(), 3);
         let lane = Lane {
             sender: std::sync::RwLock::new(Some(sender)),
             queued_bytes: queued_bytes.clone(),
@@ -393,6 +428,7 @@ fn run(random: StdRng) -> u64 {
             assert!(known, "the feed was never told of {}", row.id);
         }
         assert!(world.in_doubt.is_empty() || world.settles > 0);
+        assert!(world.beside > 0, "there never were two batches at once");
         // Steps of this simulation: writes and batches.
         world.next_number as u64 + world.batches
     })

@@ -8,7 +8,7 @@
 use super::{
     AckMoved, CreateChannelOutcome, Outcome, SetStatusOutcome, Write,
     batch::{Batch, Queued},
-    posts::{Append, Appender, Base, Limited, Posts},
+    posts::{Append, Appender, Base, Limited, Posts, SharedHeads},
 };
 use crate::{
     ChannelId, Error, Result, acks, audit, channels,
@@ -50,10 +50,10 @@ pub(super) struct Committed {
 pub(super) type PgResult<T> = Result<T, tokio_postgres::Error>;
 
 impl LaneSession {
-    pub(super) async fn prepare(client: Client) -> Result<Self> {
+    pub(super) async fn prepare(client: Client, heads: &SharedHeads) -> Result<Self> {
         Ok(Self {
             sequences: slots::sequences(&client).await?,
-            appender: Appender::prepare(&client).await?,
+            appender: Appender::prepare(&client, heads).await?,
             lock: client.prepare(slots::LOCK).await?,
             create_channels: client.prepare(channels::CREATE).await?,
             move_acks: client
@@ -79,7 +79,7 @@ impl LaneSession {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.client.is_closed()
+        self.client.is_closed() || self.appender.is_outdated()
     }
 
     fn sequence(&self, team: TeamId) -> u32 {

@@ -27,7 +27,7 @@ variables {
     address         = "db.internal"
     secret_arn      = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:db"
     kms_key_arn     = "arn:aws:kms:eu-central-1:123456789012:key/db"
-    max_connections = 240
+    max_connections = 260
   }
 }
 
@@ -119,7 +119,7 @@ run "connections" {
   command = plan
 
   assert {
-    condition     = output.connections == (10 + 2) * (10 + 2 + 6) && output.values.settings.HANDOFF_POOL_SIZE == 10 && output.values.settings.HANDOFF_LANES == 2 && output.values.autoscaling.maxReplicas == 10
+    condition     = output.connections == (10 + 2) * (10 + 2 * 2 + 6) && output.values.settings.HANDOFF_POOL_SIZE == 10 && output.values.settings.HANDOFF_LANES == 2 && output.values.autoscaling.maxReplicas == 10
     error_message = "What is counted is what the replicas are told, with two more during an upgrade."
   }
 }

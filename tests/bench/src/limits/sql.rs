@@ -95,6 +95,13 @@ impl SqlLimits {
         })
     }
 
+    /// Removes the rows that were inserted.
+    pub(crate) async fn clear(deployment: &Deployment<'_>) -> Result<()> {
+        let sql = deployment.sql().await?;
+        sql.batch_execute("truncate bench_messages").await?;
+        Ok(())
+    }
+
     /// The connections are there for their own round only.
     pub(crate) async fn round(
         &self,

@@ -1,7 +1,8 @@
 //! How many posts a second the relay commits, beside what the machine does without it.
 //!
 //! The subjects take turns, round by round, so that a slower minute of the machine meets all of
-//! them. Each round starts after a checkpoint, so that none pays for what another has written.
+//! them. Each round starts when what another has written is on the disk, and a limit's rows are gone
+//! after its round: none pays for another's checkpoint or vacuum.
 
 use std::time::Duration;
 
@@ -76,18 +77,21 @@ pub(crate) async fn run(
             .await?;
         let mut rounds = Rounds::default();
         for _ in 0..common.rounds() {
+            server.settle().await?;
             let figures = relay
                 .round(&deployment, None, options.rate, common.duration())
                 .await?;
             rounds.add("relay", figures);
             if let (Some(posters), Some(limits)) = (&mut stand_in, &limits) {
                 let pid = limits.stand_in.pid();
+                server.settle().await?;
                 let figures = posters
                     .round(&deployment, Some(pid), options.rate, common.duration())
                     .await?;
                 rounds.add(STAND_IN, figures);
             }
             for (limit, driver) in &subjects {
+                server.settle().await?;
                 let figures = driver
                     .round(
                         &deployment,
@@ -98,6 +102,7 @@ pub(crate) async fn run(
                     )
                     .await?;
                 rounds.add(limit.title(), figures);
+                SqlLimits::clear(&deployment).await?;
             }
         }
         accepted += relay.accepted();
@@ -162,6 +167,7 @@ impl Limits {
             };
             subjects.push((limit, driver));
         }
+        SqlLimits::clear(deployment).await?;
         let driver = Driver::own(&self.sql, f64::NAN, f64::NAN);
         subjects.push((Limit::IdealBatches, driver));
         Ok(subjects)
