@@ -141,8 +141,8 @@ impl Server {
             .transpose()
     }
 
-    /// Brings to the disk what was written so far, so that no scenario pays for the one before it: a
-    /// timed checkpoint, or the host that catches up.
+    /// Brings to the disk what was written so far, so that nothing pays for what was measured before it:
+    /// a timed checkpoint, or the host that catches up.
     pub(crate) async fn settle(&self) -> Result<()> {
         const FLUSH_MAX_MS: f64 = 1.0;
         const TRIES: usize = 20;
