@@ -253,3 +253,37 @@ async fn g5_a_revocation_holds_within_5_s_while_notifications_are_down() {
     stream.ended().await;
     assert!(since.elapsed() < DEADLINE / 2, "its stream lived on");
 }
+
+#[tokio::test]
+async fn g5_a_stream_whose_replica_was_cut_off_for_long_shows_nothing_to_a_revoked_key() {
+    let relay = TestRelay::builder()
+        .replicas(2)
+        .through_proxy()
+        .start()
+        .await;
+    let admin = relay.admin();
+    let agent = relay
+        .agent("short-lived", json!({"ops": "write"}))
+        .await
+        .on(1);
+    agent.say("ops", "hello").await;
+    let mut stream = agent.stream("/api/channels/ops/stream").await;
+    let mut kept = admin.on(1).stream("/api/channels/ops/stream").await;
+    let ways = [&relay.proxy(1).database, &relay.proxy(1).listen];
+    for way in ways {
+        way.refuse_new();
+        way.reset();
+    }
+
+    admin
+        .delete(format!("/api/keys/{}", agent.key_hash()))
+        .await
+        .expect(204);
+    // The bound where nothing is heard of it.
+    sleep(Duration::from_millis(5_200)).await;
+    let late = admin.say("ops", "not for everybody").await;
+    ways.iter().for_each(|way| way.pass());
+    assert_eq!(kept.next().await.data, late);
+    let shown = stream.ended().await;
+    assert!(shown.is_empty(), "{shown:?}");
+}

@@ -2,17 +2,19 @@
 //!
 //! A change rings on every replica, and each reads the last ten seconds of changes every second.
 //! A replica whose last such sweep is over four seconds old (it may have been stopped, or cut off)
-//! trusts nothing here and asks Postgres (guarantee G5).
+//! trusts nothing here and asks Postgres; its streams deliver nothing until the next good sweep, which
+//! looks at their keys too (guarantee G5).
 
 use handoff_protocol::{Timestamp, keys::KeyHash};
 use handoff_store::keys::KeyRow;
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
+use tokio::sync::Notify;
 
 /// Keys remembered at most.
 const CAPACITY: u64 = 100_000;
@@ -34,7 +36,10 @@ pub(crate) struct KeyCache {
     keys: moka::sync::Cache<KeyHash, Arc<CachedKey>>,
     /// Counts drops: a look-up that began before one isn't stored.
     drops: AtomicU64,
-    swept_at: Mutex<Instant>,
+    began: Instant,
+    /// When the last good sweep began, in milliseconds since `began`.
+    swept_at: AtomicU64,
+    sweeps: Notify,
 }
 
 impl KeyCache {
@@ -45,7 +50,9 @@ impl KeyCache {
                 .time_to_idle(Duration::from_secs(3_600))
                 .build(),
             drops: AtomicU64::new(0),
-            swept_at: Mutex::new(Instant::now()),
+            began: Instant::now(),
+            swept_at: AtomicU64::new(0),
+            sweeps: Notify::new(),
         }
     }
 
@@ -91,17 +98,27 @@ impl KeyCache {
         self.keys.invalidate_all();
     }
 
-    fn swept_at(&self) -> std::sync::MutexGuard<'_, Instant> {
-        self.swept_at.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Whether the last good sweep is young enough.
     pub(crate) fn is_trusted(&self) -> bool {
-        self.swept_at().elapsed() < TRUSTED_FOR
+        let swept_at = Duration::from_millis(self.swept_at.load(Ordering::SeqCst));
+        self.began.elapsed().saturating_sub(swept_at) < TRUSTED_FOR
+    }
+
+    /// Resolves when the last good sweep is young enough.
+    pub(crate) async fn trusted(&self) {
+        loop {
+            let swept = self.sweeps.notified();
+            if self.is_trusted() {
+                return;
+            }
+            swept.await;
+        }
     }
 
     /// A sweep that began then has seen every change up to then.
     pub(crate) fn swept(&self, began: Instant) {
-        *self.swept_at() = began;
+        let swept_at = began.saturating_duration_since(self.began).as_millis();
+        self.swept_at.store(swept_at as u64, Ordering::SeqCst);
+        self.sweeps.notify_waiters();
     }
 }

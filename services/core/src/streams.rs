@@ -138,6 +138,22 @@ impl StreamsOfKey {
 }
 
 impl StreamSlot {
+    /// Resolves when the key is known to be what it was.
+    ///
+    /// # Errors
+    /// It isn't, or the token has expired.
+    pub(crate) async fn stands(&self) -> Result<()> {
+        tokio::select! {
+            biased;
+            () = self.end.cancelled() => return Err(self.ended()),
+            () = self.relay.keys.trusted() => {}
+        }
+        match self.end.is_cancelled() {
+            true => Err(self.ended()),
+            false => Ok(()),
+        }
+    }
+
     /// Cancelled when the key no longer is what it was, or the token has expired.
     pub(crate) fn end(&self) -> CancellationToken {
         self.end.clone()
@@ -409,6 +425,13 @@ impl Reader {
         // shouldn't hold room for the rest meanwhile.
         let mut pause = FIRST_PAUSE;
         loop {
+            // Of a key that was changed meanwhile nobody may have heard yet.
+            if !self.relay.keys.is_trusted() {
+                Box::pin(self.relay.keys.trusted()).await;
+                // Lets the stream end first, if its key is no longer what it was.
+                tokio::task::yield_now().await;
+            }
+            let before = self.cursor;
             let seen = (!self.waiting_for.is_empty()).then_some(self.channels_seen);
             let taken = match self.must_look {
                 true => Taken::ChannelsCreated,
@@ -437,6 +460,8 @@ impl Reader {
             };
             match outcome {
                 Ok(frames) if frames.is_empty() => pause = FIRST_PAUSE,
+                // It took too long: once more, when the key is known to stand.
+                Ok(_) if !self.relay.keys.is_trusted() => self.cursor = before,
                 Ok(frames) => return Some(frames),
                 Err(error) => {
                     tracing::debug!(

@@ -146,23 +146,23 @@ class RefusedByTemplates(unittest.TestCase):
         self.refused(merged(off, streams), "telemetry.metrics.enabled")
 
     def test_too_few_connections(self):
-        # (2 replicas + 2 of a rollout) x (10 + 2 + 6) + 20
-        render(merged(PLAIN, nested("database.maxConnections", 92)))
+        # (2 replicas + 2 of a rollout) x (10 + 2 x 2 + 6) + 20
+        render(merged(PLAIN, nested("database.maxConnections", 100)))
         self.refused(
-            merged(PLAIN, nested("database.maxConnections", 91)),
-            "database.maxConnections: 91 are too few: 2 replicas and a rollout can use 92",
+            merged(PLAIN, nested("database.maxConnections", 99)),
+            "database.maxConnections: 99 are too few: 2 replicas and a rollout can use 100",
         )
         # The autoscaler's most count, not what `replicas` says.
         self.refused(
-            merged(PLAIN, nested("database.maxConnections", 92), nested("autoscaling.enabled", True)),
-            "10 replicas and a rollout can use 236",
+            merged(PLAIN, nested("database.maxConnections", 100), nested("autoscaling.enabled", True)),
+            "10 replicas and a rollout can use 260",
         )
 
     def test_pgbouncer_needs_fewer(self):
-        # 4 x (2 lanes + 2) past it, (2 + 1 of a rollout) x 20 through it, + 20
-        render(merged(POOLED, nested("database.maxConnections", 96)))
+        # 4 x (2 x 2 lanes + 2) past it, (2 + 1 of a rollout) x 20 through it, + 20
+        render(merged(POOLED, nested("database.maxConnections", 104)))
         self.refused(
-            merged(POOLED, nested("database.maxConnections", 95)), "a rollout can use 96"
+            merged(POOLED, nested("database.maxConnections", 103)), "a rollout can use 104"
         )
 
     def test_old_pgbouncer(self):

@@ -35,7 +35,7 @@ variables {
 # The database accepts what the replicas can use, by the values of another environment too.
 run "connections" {
   assert {
-    condition     = output.connections == { relay = (6 + 2) * (12 + 4 + 6), database = (6 + 2) * (12 + 4 + 6) + 20 }
+    condition     = output.connections == { relay = (6 + 2) * (12 + 2 * 4 + 6), database = (6 + 2) * (12 + 2 * 4 + 6) + 20 }
     error_message = "max_connections follows replicas, pool and lanes."
   }
 }
