@@ -310,8 +310,8 @@ pub(crate) fn alone(parts: Parts) -> String {
     )
 }
 
-/// What [`all`] and [`alone`] have to do beside the messages: they have these parts only for batches that need them,
-/// since a part that finds nothing to do costs about 20 µs all the same.
+/// What [`all`] and [`alone`] have to do beside the messages: they have these parts only for batches
+/// that need them, since a part that finds nothing to do costs about 20 µs all the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Parts {
     /// Some of the posts mention somebody.

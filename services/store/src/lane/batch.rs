@@ -196,6 +196,7 @@ impl Batch {
             .collect()
     }
 
+    /// The slots written to.
     pub(super) fn slot_set(&self) -> SlotSet {
         let slots = self.items.iter().map(|queued| queued.write.team().slot());
         slots.collect()
