@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use harness::load::{Kind, Load, Writing};
-use harness::{DEADLINE, TestRelay};
+use harness::{DEADLINE, Proxies, TestRelay};
 use serde_json::json;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::sql::{Slot, cut_listeners};
@@ -254,6 +255,21 @@ async fn g5_a_revocation_holds_within_5_s_while_notifications_are_down() {
     assert!(since.elapsed() < DEADLINE / 2, "its stream lived on");
 }
 
+/// How long a replica hears nothing: over five seconds, the bound of G5.
+const CUT_OFF: Duration = Duration::from_millis(5_200);
+
+fn cut_off(replica: &Proxies) {
+    for way in [&replica.database, &replica.listen] {
+        way.refuse_new();
+        way.reset();
+    }
+}
+
+fn let_back(replica: &Proxies) {
+    replica.database.pass();
+    replica.listen.pass();
+}
+
 #[tokio::test]
 async fn g5_a_stream_whose_replica_was_cut_off_for_long_shows_nothing_to_a_revoked_key() {
     let relay = TestRelay::builder()
@@ -269,21 +285,59 @@ async fn g5_a_stream_whose_replica_was_cut_off_for_long_shows_nothing_to_a_revok
     agent.say("ops", "hello").await;
     let mut stream = agent.stream("/api/channels/ops/stream").await;
     let mut kept = admin.on(1).stream("/api/channels/ops/stream").await;
-    let ways = [&relay.proxy(1).database, &relay.proxy(1).listen];
-    for way in ways {
-        way.refuse_new();
-        way.reset();
-    }
+    cut_off(&relay.proxy(1));
 
     admin
         .delete(format!("/api/keys/{}", agent.key_hash()))
         .await
         .expect(204);
-    // The bound where nothing is heard of it.
-    sleep(Duration::from_millis(5_200)).await;
+    sleep(CUT_OFF).await;
     let late = admin.say("ops", "not for everybody").await;
-    ways.iter().for_each(|way| way.pass());
+    let_back(&relay.proxy(1));
     assert_eq!(kept.next().await.data, late);
     let shown = stream.ended().await;
     assert!(shown.is_empty(), "{shown:?}");
+}
+
+/// Waits end every 50 ms, so that some end after Postgres is back and before the replica knows
+/// which keys still stand.
+#[tokio::test]
+async fn g5_a_wait_whose_replica_was_cut_off_for_long_shows_nothing_to_a_revoked_key() {
+    let relay = TestRelay::builder()
+        .replicas(2)
+        .through_proxy()
+        .env("HANDOFF_STREAMS_PER_KEY", "200")
+        .start()
+        .await;
+    let admin = relay.admin();
+    let agent = relay
+        .agent("short-lived", json!({"ops": "write"}))
+        .await
+        .on(1);
+    let hello = agent.say("ops", "hello").await;
+    let after_hello = format!(
+        "after_id={}&wait=7",
+        hello["id"].as_str().unwrap_or_default()
+    );
+    let mut waits = JoinSet::new();
+    for _ in 0..60 {
+        for path in ["/api/channels/ops/messages", "/api/inbox"] {
+            let (agent, path) = (agent.clone(), format!("{path}?{after_hello}"));
+            waits.spawn(async move { agent.get(path).await });
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    cut_off(&relay.proxy(1));
+
+    admin
+        .delete(format!("/api/keys/{}", agent.key_hash()))
+        .await
+        .expect(204);
+    sleep(CUT_OFF).await;
+    admin.say("ops", "not for everybody").await;
+    let_back(&relay.proxy(1));
+    while let Some(answer) = waits.join_next().await {
+        let answer = answer.expect("a wait panicked");
+        assert!([401, 503].contains(&answer.status()), "{answer:?}");
+    }
 }

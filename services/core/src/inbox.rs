@@ -74,10 +74,7 @@ impl Relay {
                 }
                 () = tokio::time::sleep_until(deadline) => {}
             }
-            // Without Postgres nobody knows, and the look says so.
-            if let Ok(stands) = tokio::time::timeout_at(deadline, place.stands()).await {
-                stands?;
-            }
+            place.stands(deadline).await?;
         }
     }
 

@@ -23,6 +23,7 @@ use std::{
     task::{Context, Poll, ready},
     time::Duration,
 };
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Messages that a stream reads from the tables at once.
@@ -141,12 +142,15 @@ impl StreamSlot {
     /// Resolves when the key is known to be what it was.
     ///
     /// # Errors
-    /// It isn't, or the token has expired.
-    pub(crate) async fn stands(&self) -> Result<()> {
+    /// It isn't, or the token has expired. `UNAVAILABLE` when it isn't known by the deadline, or when
+    /// this replica stops.
+    pub(crate) async fn stands(&self, deadline: Instant) -> Result<()> {
         tokio::select! {
             biased;
             () = self.end.cancelled() => return Err(self.ended()),
             () = self.relay.keys.trusted() => {}
+            () = self.relay.stop.cancelled() => return Err(key_unknown()),
+            () = tokio::time::sleep_until(deadline) => return Err(key_unknown()),
         }
         match self.end.is_cancelled() {
             true => Err(self.ended()),
@@ -169,6 +173,12 @@ impl StreamSlot {
             ),
         }
     }
+}
+
+fn key_unknown() -> Error {
+    let message = "The database was out of reach, and this replica doesn't know yet whether the \
+                   API key still stands";
+    Error::new(ErrorCode::Unavailable, message).retry_after(Duration::from_secs(1))
 }
 
 impl Drop for StreamSlot {

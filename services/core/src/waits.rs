@@ -109,10 +109,7 @@ impl<'a> Waiter<'a> {
                 }
             };
             tokio::time::sleep_until(self.deadline.min(looked + LOOK_EVERY)).await;
-            // Without Postgres nobody knows, and the look says so.
-            if let Ok(stands) = tokio::time::timeout_at(self.deadline, self.place.stands()).await {
-                stands?;
-            }
+            self.place.stands(self.deadline).await?;
         }
         self.looked = Some(Instant::now());
         while self.news.channels && !self.follow().await? {
