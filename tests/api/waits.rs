@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{Agent, TestRelay, within};
+use harness::{Agent, TestRelay, eventually, within};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::fixtures::{ack, id, messages, reply, set, text};
@@ -404,4 +406,82 @@ async fn acks_of_several_channels_move_together_or_not_at_all() {
     // Never back.
     let back = post(json!([wish("b", &json!("0"))])).await.expect(200);
     assert_eq!(back[0], moved[0]);
+}
+
+/// A connection to the relay, for what no HTTP client does.
+async fn connect(relay: &TestRelay) -> TcpStream {
+    let address = relay.replica(0).address();
+    TcpStream::connect(address).await.expect("connects")
+}
+
+fn get(path: &str, agent: &Agent) -> String {
+    let key = agent.key();
+    format!("GET {path} HTTP/1.1\r\nHost: relay\r\nAuthorization: Bearer {key}\r\n\r\n")
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_waits_no_more() {
+    let relay = TestRelay::builder()
+        .env("HANDOFF_STREAMS_PER_KEY", 1)
+        .start()
+        .await;
+    let bob = relay.agent("bob", json!({"*": "write"})).await;
+    let mut connection = connect(&relay).await;
+    let wait = get("/api/channels/ops/messages?wait=50", &bob);
+    connection.write_all(wait.as_bytes()).await.expect("sends");
+    let mut answer = Vec::new();
+    let read = connection.read_to_end(&mut answer);
+    assert!(timeout(SHORT, read).await.is_err(), "it waits");
+    let another = async || bob.get("/api/channels/ops/messages?wait=1").await;
+    another().await.refused(429, "SSE_LIMIT_REACHED");
+
+    let began = Instant::now();
+    connection.shutdown().await.expect("hangs up");
+    within(
+        "the relay hangs up as well",
+        connection.read_to_end(&mut answer),
+    )
+    .await
+    .expect("reads");
+    assert_eq!(String::from_utf8_lossy(&answer), "");
+    eventually("the place is free", async || {
+        (another().await.status() == 200).then_some(())
+    })
+    .await;
+    assert!(began.elapsed() < LATE, "the wait ended by itself");
+}
+
+#[tokio::test]
+async fn requests_that_follow_a_wait_on_its_connection_are_answered_after_it() {
+    let relay = TestRelay::new().await;
+    let admin = relay.admin();
+    let mut connection = connect(&relay).await;
+    let wait = get("/api/channels/ops/messages?wait=50", &admin);
+    let me = get("/api/me", &admin);
+    // One comes with the wait, another one while it goes on.
+    let both = format!("{wait}{me}");
+    connection.write_all(both.as_bytes()).await.expect("sends");
+    let mut answers = [0; 1];
+    assert!(timeout(SHORT, connection.peek(&mut answers)).await.is_err());
+    let last = me.replace("Host", "Connection: close\r\nHost");
+    connection.write_all(last.as_bytes()).await.expect("sends");
+    assert!(timeout(SHORT, connection.peek(&mut answers)).await.is_err());
+    let message = admin.say("ops", "now").await;
+
+    let mut answers = String::new();
+    within("all answers", connection.read_to_string(&mut answers))
+        .await
+        .expect("reads");
+    let bodies: Vec<Value> = answers
+        .split("\r\n\r\n")
+        .skip(1)
+        .map(|rest| {
+            let body = rest.split("HTTP/1.1").next().unwrap_or_default();
+            serde_json::from_str(body).expect(rest)
+        })
+        .collect();
+    assert_eq!(bodies.len(), 3, "{answers}");
+    assert_eq!(bodies[0]["messages"], json!([message]));
+    let team = &bodies[1]["team"];
+    assert!(team.is_object() && bodies[2]["team"] == *team, "{answers}");
 }

@@ -33,7 +33,7 @@ impl CachedKey {
 }
 
 pub(crate) struct KeyCache {
-    keys: moka::sync::Cache<KeyHash, Arc<CachedKey>>,
+    keys: moka::sync::Cache<KeyHash, Arc<CachedKey>, foldhash::fast::RandomState>,
     /// Counts drops: a look-up that began before one isn't stored.
     drops: AtomicU64,
     began: Instant,
@@ -48,7 +48,7 @@ impl KeyCache {
             keys: moka::sync::Cache::builder()
                 .max_capacity(CAPACITY)
                 .time_to_idle(Duration::from_secs(3_600))
-                .build(),
+                .build_with_hasher(foldhash::fast::RandomState::default()),
             drops: AtomicU64::new(0),
             began: Instant::now(),
             swept_at: AtomicU64::new(0),

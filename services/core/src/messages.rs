@@ -44,7 +44,7 @@ pub enum Posted {
     /// The message is new.
     New(SharedMessage),
     /// It was posted before, under the same idempotency key.
-    Replayed(Message),
+    Replayed(Box<Message>),
 }
 
 impl Relay {

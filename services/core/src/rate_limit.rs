@@ -6,12 +6,12 @@
 //! statement. So a key that uses one replica has its whole limit there, and one that uses all of
 //! them exceeds it by a tenth at most.
 
+use foldhash::HashMap;
 use handoff_store::{
     Store,
     rate_limits::{Bucket, Grant},
 };
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -105,14 +105,15 @@ impl Budgets {
 
     /// Counts a request.
     pub(crate) async fn spend(&self, budget: Budget) -> Spent {
-        let deadline = Instant::now() + SHARE_WAIT;
+        let mut now = Instant::now();
+        let deadline = now + SHARE_WAIT;
         loop {
-            let must_decide = Instant::now() >= deadline;
-            let mut answer = match self.count(budget.0, Instant::now(), must_decide) {
+            let mut answer = match self.count(budget.0, now, now >= deadline) {
                 Count::Done(spent) => return spent,
                 Count::Wait(answer) => answer,
             };
             let _ = tokio::time::timeout_at(deadline.into(), answer.changed()).await;
+            now = Instant::now();
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
     telemetry::metrics,
 };
 use axum::{Router, extract::Request, response::Response};
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use handoff_core::MessageStream;
 use http::{Version, response::Parts};
 use hyper::{
@@ -18,22 +18,23 @@ use hyper::{
     rt::{Read, ReadBufCursor, Write},
     server::conn::http1,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use std::{
     convert::Infallible,
     future::poll_fn,
     io,
+    mem::MaybeUninit,
     net::SocketAddr,
     panic::AssertUnwindSafe,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::net::TcpStream;
+use tokio::{io::ReadBuf, net::TcpStream, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
@@ -77,31 +78,36 @@ pub(crate) async fn serve(
     site: Site,
     stop: CancellationToken,
 ) -> Option<TakenOver> {
-    let handover = Arc::new(Handover::default());
+    let progress = Arc::new(Progress::new());
     let io = WatchedIo {
         socket: TokioIo::new(socket),
-        handover: handover.clone(),
+        progress: progress.clone(),
     };
-    let for_requests = handover.clone();
+    let for_requests = progress.clone();
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         answer(site.clone(), request, peer, for_requests.clone())
     });
     let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        // We time heads and see to clients that hang up ourselves: hyper would set a timer for each
+        // request, and get a buffer for it to look for the end of what the client sends.
+        .header_read_timeout(None)
+        .half_close(true)
         .max_buf_size(HEAD_MAX)
         .serve_connection(io, service);
-    let mut stopping = pin!(stop.cancelled());
-    let mut told = false;
+    // Alone in a collection, since that looks at it only when it has something to tell. Looked at
+    // with every request, the signal that all connections share would be in their way.
+    let mut signals = FuturesUnordered::from_iter([progress.end(&stop)]);
     let answer = poll_fn(|context| {
-        if !told && stopping.as_mut().poll(context).is_ready() {
-            told = true;
-            Pin::new(&mut connection).graceful_shutdown();
+        while let Poll::Ready(Some(end)) = signals.poll_next_unpin(context) {
+            match end {
+                End::Stop => Pin::new(&mut connection).graceful_shutdown(),
+                End::TooSlow => return Poll::Ready(None),
+            }
         }
         match Pin::new(&mut connection).poll(context) {
             // A client that breaks off is no error of ours.
             Poll::Ready(_) => Poll::Ready(None),
-            Poll::Pending => handover
+            Poll::Pending => progress
                 .take()
                 .map_or(Poll::Pending, |it| Poll::Ready(Some(it))),
         }
@@ -113,21 +119,89 @@ pub(crate) async fn serve(
     })
 }
 
-/// Where a request leaves its stream for the connection's task.
-#[derive(Default)]
-struct Handover {
-    answer: Mutex<Option<StreamAnswer>>,
-    is_set: AtomicBool,
-    /// An earlier answer is still on its way out: it comes first.
-    is_writing: AtomicBool,
+/// Why a connection ends.
+enum End {
+    /// The replica stops.
+    Stop,
+    /// No request's head came in time.
+    TooSlow,
 }
 
-impl Handover {
+/// How far a connection has come with its requests.
+struct Progress {
+    opened: Instant,
+    /// When the connection began to wait for a request's head, in milliseconds since it was opened;
+    /// [`Self::ANSWERING`] while a request is being answered.
+    waits_since: AtomicU64,
+    /// An answer is still on its way out.
+    is_writing: AtomicBool,
+    /// Where a request leaves its stream for the connection's task.
+    answer: Mutex<Option<StreamAnswer>>,
+    is_set: AtomicBool,
+}
+
+impl Progress {
+    const ANSWERING: u64 = u64::MAX;
+
+    fn new() -> Self {
+        Self {
+            opened: Instant::now(),
+            waits_since: AtomicU64::new(0),
+            is_writing: AtomicBool::new(false),
+            answer: Mutex::default(),
+            is_set: AtomicBool::new(false),
+        }
+    }
+
+    fn begin_to_answer(&self) {
+        self.waits_since.store(Self::ANSWERING, Ordering::Relaxed);
+    }
+
+    fn answered(&self) {
+        let since = self.opened.elapsed().as_millis() as u64;
+        self.waits_since.store(since, Ordering::Relaxed);
+    }
+
+    /// Notes whether an answer is still on its way out.
+    fn writes(&self, is_writing: bool) {
+        let was_writing = self.is_writing.swap(is_writing, Ordering::Relaxed);
+        if was_writing && !is_writing && !self.is_answering() {
+            self.answered();
+        }
+    }
+
+    fn is_answering(&self) -> bool {
+        self.waits_since.load(Ordering::Relaxed) == Self::ANSWERING
+    }
+
+    /// When the next head is late; none while a request is being answered.
+    fn head_is_due(&self) -> Option<Instant> {
+        let since = self.waits_since.load(Ordering::Relaxed);
+        let is_waiting = since != Self::ANSWERING && !self.is_writing.load(Ordering::Relaxed);
+        is_waiting.then(|| self.opened + Duration::from_millis(since) + HEAD_TIMEOUT)
+    }
+
+    /// Resolves when the connection has to end. Requests come and go without touching its timer.
+    async fn end(&self, stop: &CancellationToken) -> End {
+        loop {
+            let now = Instant::now();
+            let due = self.head_is_due().unwrap_or(now + HEAD_TIMEOUT);
+            if due <= now {
+                return End::TooSlow;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return End::Stop,
+                () = tokio::time::sleep_until(due) => {}
+            }
+        }
+    }
+
     fn put(&self, answer: StreamAnswer) {
         *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
         self.is_set.store(true, Ordering::Relaxed);
     }
 
+    /// The stream, once the answers before it are out.
     fn take(&self) -> Option<StreamAnswer> {
         if !self.is_set.load(Ordering::Relaxed) || self.is_writing.load(Ordering::Relaxed) {
             return None;
@@ -139,19 +213,29 @@ impl Handover {
     }
 }
 
-/// A socket that notes whether something waits to be written.
+/// A socket that notes whether something waits to be written, and fails when the client hangs up
+/// while it waits for an answer.
 struct WatchedIo {
     socket: TokioIo<TcpStream>,
-    handover: Arc<Handover>,
+    progress: Arc<Progress>,
 }
 
 impl WatchedIo {
     fn note<T>(&self, written: Poll<T>) -> Poll<T> {
-        let is_writing = written.is_pending();
-        self.handover
-            .is_writing
-            .store(is_writing, Ordering::Relaxed);
+        self.progress.writes(written.is_pending());
         written
+    }
+
+    /// Whether the client has hung up. Else its doing so wakes the connection.
+    fn has_hung_up(&self, context: &mut Context<'_>) -> bool {
+        let mut next = [MaybeUninit::uninit()];
+        let mut next = ReadBuf::uninit(&mut next);
+        match self.socket.inner().poll_peek(context, &mut next) {
+            // What it sends is its next request.
+            Poll::Ready(Ok(bytes)) => bytes == 0,
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        }
     }
 }
 
@@ -188,7 +272,12 @@ impl Write for WatchedIo {
         self.socket.is_write_vectored()
     }
 
+    /// hyper calls this whenever it looks at the connection, also while a request is being answered:
+    /// the only sign that it gives of itself then, since it doesn't read.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.progress.is_answering() && self.has_hung_up(context) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         Pin::new(&mut self.socket).poll_flush(context)
     }
 
@@ -202,8 +291,9 @@ async fn answer(
     mut site: Site,
     request: hyper::Request<Incoming>,
     peer: SocketAddr,
-    handover: Arc<Handover>,
+    progress: Arc<Progress>,
 ) -> Result<Response, Infallible> {
+    progress.begin_to_answer();
     let asked = Asked::by(&request);
     let version = request.version();
     let mut request: Request = request.map(axum::body::Body::new);
@@ -222,9 +312,55 @@ async fn answer(
         && let Some(stream) = sse::take(&mut answer)
     {
         let (head, _) = answer.into_parts();
-        handover.put(StreamAnswer { head, stream });
+        progress.put(StreamAnswer { head, stream });
         // The connection's task goes on from here, and drops this.
         return std::future::pending().await;
     }
+    progress.answered();
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::{advance, timeout};
+
+    const MOMENT: Duration = Duration::from_millis(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_ends_when_no_head_comes_in_time() {
+        let (progress, stop) = (Progress::new(), CancellationToken::new());
+        let mut end = Box::pin(progress.end(&stop));
+        assert!(
+            timeout(HEAD_TIMEOUT - MOMENT, &mut end).await.is_err(),
+            "too early"
+        );
+        assert!(matches!(end.await, End::TooSlow));
+        assert_eq!(progress.opened.elapsed(), HEAD_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_may_take_its_time_and_the_next_head_has_all_of_it() {
+        let (progress, stop) = (Progress::new(), CancellationToken::new());
+        let mut end = Box::pin(progress.end(&stop));
+        progress.begin_to_answer();
+        assert!(timeout(HEAD_TIMEOUT * 3, &mut end).await.is_err());
+        progress.answered();
+        // Nor does the time count in which the client doesn't take the answer.
+        progress.writes(true);
+        assert!(timeout(HEAD_TIMEOUT * 3, &mut end).await.is_err());
+        progress.writes(false);
+        assert!(timeout(HEAD_TIMEOUT - MOMENT, &mut end).await.is_err());
+        advance(MOMENT).await;
+        assert!(matches!(end.await, End::TooSlow));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_ends_when_the_replica_stops() {
+        let (progress, stop) = (Progress::new(), CancellationToken::new());
+        let mut end = Box::pin(progress.end(&stop));
+        assert!(timeout(MOMENT, &mut end).await.is_err());
+        stop.cancel();
+        assert!(matches!(end.await, End::Stop));
+    }
 }

@@ -53,6 +53,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const RATE_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 
@@ -86,7 +87,8 @@ pub(crate) enum Needs {
 /// A request on its way through its handler.
 pub(crate) struct ApiRequest {
     pub(crate) app: Arc<App>,
-    pub(crate) parts: Parts,
+    /// Boxed, since a request moves through many hands.
+    pub(crate) parts: Box<Parts>,
     body: UnreadBody,
     /// None on routes that need no key.
     caller: Option<Caller>,
@@ -94,82 +96,97 @@ pub(crate) struct ApiRequest {
 
 /// A request's way in and out: authentication and rate limit before the handler, error envelope
 /// and the headers of every answer after it.
-pub(crate) async fn pass<F>(
+pub(crate) fn pass<F>(
     State(app): State<Arc<App>>,
     request: Request,
-    metrics: &RouteMetrics,
+    metrics: Arc<RouteMetrics>,
     needs: Needs,
     handler: impl FnOnce(ApiRequest) -> F,
-) -> Response
+) -> impl Future<Output = Response>
 where
     F: Future<Output = Result<Response>>,
 {
     let began = Instant::now();
     let (parts, body) = request.into_parts();
     let method = parts.method.clone();
-    let request_id = RequestId::of(&parts);
+    let request_id = request_id(&parts);
     // Who asks before sending a body is answered at once.
     let body_comes = !parts.headers.contains_key(header::EXPECT);
     let body = UnreadBody::new(body);
-    let mut spent = None;
-    let trace = RequestTrace::start(app.export, &parts, metrics);
-    let handler_span = trace.handler_span();
-    let outcome = {
-        // Pinned where it is: it is large, and moving it costs.
-        let mut work = pin!(async {
-            let caller = admit(&app, &parts, needs, &mut spent).await?;
-            handler(ApiRequest {
-                app,
-                parts,
-                body: body.clone(),
-                caller,
-            })
-            .await
-        });
-        match trace.context() {
-            Some(context) => {
-                let work = work.as_mut().instrument(handler_span.clone());
-                work.with_context(context).await
-            }
-            None => work.as_mut().await,
-        }
+    let trace = RequestTrace::start(app.export, &parts, &metrics);
+    let mut request = ApiRequest {
+        app,
+        parts: Box::new(parts),
+        body: body.clone(),
+        caller: None,
     };
-    if outcome.is_err() && body_comes {
-        body.drain().await;
+    async move {
+        let mut spent = None;
+        let handler_span = trace.handler_span();
+        let outcome = {
+            // Pinned where it is: it is large, and moving it costs.
+            let mut work = pin!(async {
+                request.caller = admit(&request.app, &request.parts, needs, &mut spent).await?;
+                handler(request).await
+            });
+            match trace.context() {
+                Some(context) => {
+                    let work = work.as_mut().instrument(handler_span.clone());
+                    work.with_context(context).await
+                }
+                None => work.as_mut().await,
+            }
+        };
+        if outcome.is_err() && body_comes {
+            body.drain().await;
+        }
+        let request_id = request_id.unwrap_or_else(random_request_id);
+        let request_name = request_id.to_str().unwrap_or("-");
+        let mut refused = None;
+        let mut response = outcome.unwrap_or_else(|error| {
+            metrics.failed(&method, error.code);
+            refused = Some(error.code);
+            handler_span.in_scope(|| refusal(&error, request_name, &trace))
+        });
+        drop(handler_span);
+        let headers = response.headers_mut();
+        if let Some(Spent {
+            limit, remaining, ..
+        }) = spent
+        {
+            headers.insert(RATE_LIMIT, number(limit));
+            headers.insert(RATE_REMAINING, number(remaining));
+        }
+        let (status, took) = (response.status(), began.elapsed());
+        trace.answered(status, refused);
+        metrics.answered(&method, status, took);
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            let (trace_id, span_id) = trace.ids().unzip();
+            tracing::debug!(
+                request_id = request_name,
+                trace_id,
+                span_id,
+                "http.request.method" = method.as_str(),
+                "http.route" = metrics.path(),
+                "http.response.status_code" = status.as_u16(),
+                duration_ms = took.as_millis() as u64,
+                "Answered"
+            );
+        }
+        response.headers_mut().insert(REQUEST_ID, request_id);
+        response
     }
-    let mut refused = None;
-    let mut response = outcome.unwrap_or_else(|error| {
-        metrics.failed(&method, error.code);
-        refused = Some(error.code);
-        handler_span.in_scope(|| refusal(&error, request_id.as_str(), &trace))
-    });
-    drop(handler_span);
-    let headers = response.headers_mut();
-    if let Some(Spent {
-        limit, remaining, ..
-    }) = spent
-    {
-        headers.insert(RATE_LIMIT, limit.into());
-        headers.insert(RATE_REMAINING, remaining.into());
-    }
-    let (status, took) = (response.status(), began.elapsed());
-    trace.answered(status, refused);
-    metrics.answered(&method, status, took);
-    if tracing::enabled!(tracing::Level::DEBUG) {
-        let (trace_id, span_id) = trace.ids().unzip();
-        tracing::debug!(
-            request_id = request_id.as_str(),
-            trace_id,
-            span_id,
-            "http.request.method" = method.as_str(),
-            "http.route" = metrics.path(),
-            "http.response.status_code" = status.as_u16(),
-            duration_ms = took.as_millis() as u64,
-            "Answered"
-        );
-    }
-    response.headers_mut().insert(REQUEST_ID, request_id.0);
-    response
+}
+
+/// A number as a header's value, in one block of memory; `HeaderValue::from` takes two.
+fn number(number: u32) -> HeaderValue {
+    let mut digits = itoa::Buffer::new();
+    shared(Bytes::copy_from_slice(digits.format(number).as_bytes()))
+}
+
+/// A header's value of what is known to be printable.
+fn shared(text: Bytes) -> HeaderValue {
+    HeaderValue::from_maybe_shared(text).unwrap_or(HeaderValue::from_static("-"))
 }
 
 /// What a request brings, until it is read: the handler reads it, or the door drops it.
@@ -202,28 +219,16 @@ impl UnreadBody {
     }
 }
 
-/// Names a request in the log and in its answer: as the client or a proxy named it, else anew.
-struct RequestId(HeaderValue);
+/// What names a request in the log and in its answer, where the client or a proxy has said it.
+fn request_id(parts: &Parts) -> Option<HeaderValue> {
+    let given = parts.headers.get(REQUEST_ID).filter(|id| {
+        (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    });
+    given.cloned()
+}
 
-impl RequestId {
-    fn of(parts: &Parts) -> Self {
-        let given = parts.headers.get(REQUEST_ID).filter(|id| {
-            (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
-        });
-        given.cloned().map_or_else(Self::random, Self)
-    }
-
-    fn random() -> Self {
-        let text = format!("{:016x}", rand::random::<u64>());
-        Self(
-            HeaderValue::from_maybe_shared(Bytes::from(text))
-                .unwrap_or(HeaderValue::from_static("-")),
-        )
-    }
-
-    fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or("-")
-    }
+fn random_request_id() -> HeaderValue {
+    shared(hex::encode(rand::random::<[u8; 8]>()).into())
 }
 
 /// Key and rate limit.
@@ -279,15 +284,19 @@ async fn authenticate(app: &App, parts: &Parts) -> Result<Caller> {
 
 /// The first key that is not empty decides, right or wrong.
 fn api_key(parts: &Parts) -> Option<Cow<'_, str>> {
-    let header = |name: &str, key_in: fn(&str) -> &str| {
-        let key = match String::from_utf8_lossy(parts.headers.get(name)?.as_bytes()) {
-            Cow::Borrowed(value) => Cow::Borrowed(key_in(value)),
-            Cow::Owned(value) => Cow::Owned(key_in(&value).to_owned()),
+    let header = |name: HeaderName, key_in: fn(&str) -> &str| {
+        let value = parts.headers.get(name)?;
+        let key = match value.to_str() {
+            Ok(text) => Cow::Borrowed(key_in(text)),
+            Err(_) => {
+                let text = String::from_utf8_lossy(value.as_bytes());
+                Cow::Owned(key_in(&text).to_owned())
+            }
         };
         (!key.is_empty()).then_some(key)
     };
-    header("authorization", bearer_token)
-        .or_else(|| header("x-api-key", str::trim))
+    header(header::AUTHORIZATION, bearer_token)
+        .or_else(|| header(API_KEY, str::trim))
         .or_else(|| Query::new(parts.uri.query()).token().map(Cow::Owned))
 }
 
@@ -316,6 +325,12 @@ impl App {
 impl ApiRequest {
     pub(crate) fn relay(&self) -> &Arc<Relay> {
         &self.app.relay
+    }
+
+    /// The relay, once nothing more is wanted of the request. What it held is let go of before
+    /// the work begins, while it is still in the processor's caches.
+    pub(crate) fn into_relay(self) -> Arc<Relay> {
+        self.app.relay.clone()
     }
 
     pub(crate) fn client_address(&self) -> IpAddr {
@@ -486,7 +501,7 @@ fn invalid_json(message: &str) -> Error {
 }
 
 async fn read_body(mut body: Body) -> Result<Bytes> {
-    let mut whole = BytesMut::new();
+    let mut whole = Gathered::default();
     let mut length = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| invalid_json("The body broke off"))?;
@@ -495,7 +510,7 @@ async fn read_body(mut body: Body) -> Result<Bytes> {
         };
         length += data.len();
         if length <= BODY_MAX {
-            whole.extend_from_slice(&data);
+            whole.push(data);
         } else if length > BODY_DRAIN_MAX {
             break;
         }
@@ -504,7 +519,34 @@ async fn read_body(mut body: Body) -> Result<Bytes> {
         let message = format!("The body has more than {BODY_MAX} bytes");
         return Err(Error::new(ErrorCode::BodyTooLarge, message));
     }
-    Ok(whole.freeze())
+    Ok(whole.into_bytes())
+}
+
+/// A body as far as it came. Most come in one piece, which stays where it was received.
+#[derive(Default)]
+struct Gathered {
+    first: Bytes,
+    all: BytesMut,
+}
+
+impl Gathered {
+    fn push(&mut self, data: Bytes) {
+        if self.first.is_empty() {
+            self.first = data;
+            return;
+        }
+        if self.all.is_empty() {
+            self.all.extend_from_slice(&self.first);
+        }
+        self.all.extend_from_slice(&data);
+    }
+
+    fn into_bytes(self) -> Bytes {
+        match self.all.is_empty() {
+            true => self.first,
+            false => self.all.freeze(),
+        }
+    }
 }
 
 /// An answer with a JSON body.

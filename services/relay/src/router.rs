@@ -59,12 +59,9 @@ where
         _ => MethodFilter::DELETE,
     };
     let metrics = RouteMetrics::new(&method, path);
-    let answer = on(
-        filter,
-        async move |app: State<Arc<App>>, request: Request| {
-            door::pass(app, request, &metrics, needs, handler).await
-        },
-    );
+    let answer = on(filter, move |app: State<Arc<App>>, request: Request| {
+        door::pass(app, request, metrics, needs, handler)
+    });
     Route {
         method,
         path,
@@ -206,7 +203,7 @@ async fn not_found(app: State<Arc<App>>, request: Request) -> Response {
     door::pass(
         app,
         request,
-        &unrouted,
+        unrouted,
         Needs::Nothing,
         async |request: ApiRequest| {
             let message = format!(
@@ -225,7 +222,7 @@ async fn other_method(app: State<Arc<App>>, request: Request) -> Response {
     door::pass(
         app,
         request,
-        &unrouted,
+        unrouted,
         Needs::Nothing,
         async |request: ApiRequest| {
             if request.parts.method == Method::OPTIONS {

@@ -39,7 +39,7 @@ pub(crate) async fn mcp(mut request: ApiRequest) -> Result<Response> {
     let api_key = request.api_key().ok_or_else(|| internal("No key"))?;
     let transport = InProcess::new(mcp.router.clone(), &api_key, &request.parts)
         .map_err(|_| internal("The key is no header value"))?;
-    let mut parts = request.parts;
+    let mut parts = *request.parts;
     parts.extensions.insert(Client::new(Arc::new(transport)));
     let answer = mcp
         .service

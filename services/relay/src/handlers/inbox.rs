@@ -69,9 +69,10 @@ pub(crate) async fn read_inbox(request: ApiRequest) -> Result<Response> {
             .transpose()?
             .unwrap_or(Duration::ZERO),
     };
-    let relay = request.relay();
+    let is_from_tool = request.parts.extensions.get::<FromTool>().is_some();
+    let relay = request.into_relay();
     // What every tool's result carries along mostly needs no look at the tables.
-    if inbox_request.is_for_counts() && request.parts.extensions.get::<FromTool>().is_some() {
+    if inbox_request.is_for_counts() && is_from_tool {
         return ok(&Inbox::counts_alone(relay.unread_hint(&grant).await?));
     }
     ok(&relay.read_inbox(&grant, &inbox_request).await?)
@@ -96,5 +97,5 @@ pub(crate) async fn move_acks(mut request: ApiRequest) -> Result<Response> {
     let grant = request
         .grant_on_channels(Operation::MoveAcks, channels)
         .await?;
-    ok(&request.relay().move_acks(&grant, acks).await?)
+    ok(&request.into_relay().move_acks(&grant, acks).await?)
 }

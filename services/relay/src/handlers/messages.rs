@@ -46,11 +46,8 @@ pub(crate) async fn post_message(mut request: ApiRequest) -> Result<Response> {
     let grant = request.channel_grant(Operation::PostMessage).await?;
     let idempotency_key = request.idempotency_key()?;
     let message = request.json::<PostMessageRequest>().await?.try_into()?;
-    match request
-        .relay()
-        .post_message(&grant, message, idempotency_key)
-        .await?
-    {
+    let relay = request.into_relay();
+    match relay.post_message(&grant, message, idempotency_key).await? {
         Posted::New(message) => {
             let mut json = Vec::with_capacity(message.json_len());
             message.write_json(&mut json);
@@ -92,7 +89,7 @@ pub(crate) async fn list_messages(request: ApiRequest) -> Result<Response> {
         thread_id: query.id("thread_id")?,
     };
     let wait = query.wait()?;
-    let relay = request.relay();
+    let relay = request.into_relay();
     let page = relay.list_messages(&grant, &filter, page, wait).await?;
     Ok(ok_bytes(page.to_json().into()))
 }
@@ -109,10 +106,8 @@ pub(crate) async fn list_messages(request: ApiRequest) -> Result<Response> {
 )]
 pub(crate) async fn delete_message(request: ApiRequest) -> Result<Response> {
     let grant = request.channel_grant(Operation::DeleteMessage).await?;
-    request
-        .relay()
-        .delete_message(&grant, request.id_in_path()?)
-        .await?;
+    let id = request.id_in_path()?;
+    request.into_relay().delete_message(&grant, id).await?;
     no_content()
 }
 
@@ -130,7 +125,7 @@ pub(crate) async fn read_thread(request: ApiRequest) -> Result<Response> {
     let grant = request.channel_grant(Operation::ReadThread).await?;
     let id = request.id_in_path()?;
     let page = request.query().page()?;
-    ok(&request.relay().read_thread(&grant, id, page).await?)
+    ok(&request.into_relay().read_thread(&grant, id, page).await?)
 }
 
 /// Move the caller's ack.
@@ -147,7 +142,7 @@ pub(crate) async fn read_thread(request: ApiRequest) -> Result<Response> {
 pub(crate) async fn move_ack(mut request: ApiRequest) -> Result<Response> {
     let grant = request.channel_grant(Operation::MoveAck).await?;
     let last_read_id = request.json::<AckRequest>().await?.parse()?;
-    ok(&request.relay().move_ack(&grant, last_read_id).await?)
+    ok(&request.into_relay().move_ack(&grant, last_read_id).await?)
 }
 
 /// See who has read how far.
@@ -160,7 +155,7 @@ pub(crate) async fn move_ack(mut request: ApiRequest) -> Result<Response> {
 )]
 pub(crate) async fn list_acks(request: ApiRequest) -> Result<Response> {
     let grant = request.channel_grant(Operation::ListAcks).await?;
-    ok(&request.relay().list_acks(&grant).await?)
+    ok(&request.into_relay().list_acks(&grant).await?)
 }
 
 /// Read what the caller hasn't acknowledged.
@@ -177,6 +172,7 @@ pub(crate) async fn list_acks(request: ApiRequest) -> Result<Response> {
 pub(crate) async fn list_unread(request: ApiRequest) -> Result<Response> {
     let grant = request.channel_grant(Operation::ListUnread).await?;
     let (limit, wait) = (request.query().limit()?, request.query().wait()?);
-    let page = request.relay().list_unread(&grant, limit, wait).await?;
+    let relay = request.into_relay();
+    let page = relay.list_unread(&grant, limit, wait).await?;
     Ok(ok_bytes(page.to_json().into()))
 }

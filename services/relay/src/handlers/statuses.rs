@@ -29,7 +29,7 @@ use handoff_protocol::{
 pub(crate) async fn set_status(mut request: ApiRequest) -> Result<Response> {
     let grant = request.channel_grant(Operation::SetStatus).await?;
     let status = request.json::<SetStatusRequest>().await?.try_into()?;
-    ok(&request.relay().set_status(&grant, status).await?)
+    ok(&request.into_relay().set_status(&grant, status).await?)
 }
 
 /// Read a channel's status entries.

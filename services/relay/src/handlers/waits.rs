@@ -27,5 +27,5 @@ pub(crate) async fn wait(mut request: ApiRequest) -> Result<Response> {
     let grant = request
         .grant_on_channels(Operation::Wait, channels.collect())
         .await?;
-    ok(&request.relay().wait(&grant, &wait).await?)
+    ok(&request.into_relay().wait(&grant, &wait).await?)
 }

@@ -2,8 +2,9 @@
 
 use super::{Outcome, Write};
 use crate::Result;
+use foldhash::HashSet;
 use handoff_protocol::{TeamId, TraceParent, ids::Slot, keys::KeyHash};
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use tokio::sync::oneshot;
 
 /// A write that waits, and who waits for its outcome.
@@ -136,7 +137,7 @@ impl Batch {
     pub(super) fn take(waiting: &mut VecDeque<Queued>, room: Room) -> Self {
         let mut batch = Vec::with_capacity(waiting.len().min(room.items));
         let mut batch_bytes = 0;
-        let mut taken = HashSet::new();
+        let mut taken = HashSet::default();
         let mut unfit = VecDeque::new();
         while let Some(queued) = waiting.pop_front() {
             let full = batch.len() == room.items

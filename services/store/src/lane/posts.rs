@@ -17,12 +17,10 @@ use crate::{
     messages,
     slots::Sequences,
 };
+use foldhash::HashMap;
 use futures_util::future::try_join_all;
 use handoff_protocol::{Id, TeamId, Timestamp, TraceParent, ids::Slot, messages::Message};
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
 /// How the posts of a batch are appended.
@@ -669,7 +667,7 @@ impl<'a> Posts<'a> {
                     let mut message = post.as_message(id, seq, time_in(row, "created_at")?);
                     message.reply_count = row.try_get("reply_count")?;
                     message.traceparent = messages::traceparent_in(row)?;
-                    Some(Outcome::Post(PostOutcome::Replayed(message)))
+                    Some(Outcome::Post(PostOutcome::Replayed(message.into())))
                 }
                 Appended::Posted => {
                     let (id, seq) = (row.try_get("id")?, row.try_get("seq")?);

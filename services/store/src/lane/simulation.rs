@@ -136,7 +136,7 @@ impl World {
             if let Some(earlier) = key.as_ref().and_then(|key| self.by_idempotency.get(key)) {
                 let id = self.rows.iter().find(|row| row.number == *earlier);
                 let message = post.as_message(id.unwrap().id, 1, Timestamp::from_micros(0));
-                let replayed = Outcome::Post(PostOutcome::Replayed(message));
+                let replayed = Outcome::Post(PostOutcome::Replayed(message.into()));
                 committed.outcomes.push(Some(replayed));
                 continue;
             }

@@ -17,9 +17,9 @@ use crate::{
     slots::{self, Sequences},
     statuses,
 };
+use foldhash::HashMap;
 use futures_util::{FutureExt, join};
 use handoff_protocol::{Id, TeamId, Timestamp};
-use std::collections::HashMap;
 use time::OffsetDateTime;
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
 

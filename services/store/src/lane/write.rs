@@ -63,7 +63,7 @@ pub enum PostOutcome {
     /// It stands.
     Posted(SharedMessage),
     /// It stood already, posted under the same idempotency key.
-    Replayed(Message),
+    Replayed(Box<Message>),
     /// Something else was posted under the same idempotency key.
     Mismatch,
     /// The message replied to doesn't stand in this channel.

@@ -3,15 +3,14 @@
 //! The relay is asked once, and its answer recorded: status, headers and body. A process of its own
 //! then gives that answer to every request that it has read to the end, through the same crates with
 //! the same settings as `services/relay/src/connection.rs` and `main.rs` have: tokio's threads, hyper's
-//! connections, axum's router and body, the allocator, page size. It checks no key, parses no JSON
-//! and counts nothing.
+//! connections, axum's router and body, the allocator, page size. It checks no key, parses no JSON,
+//! counts nothing, and has no timers.
 
 use std::convert::Infallible;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use axum::Router;
@@ -23,7 +22,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::{HeaderMap, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,8 +32,7 @@ use crate::http::{Answer, Connection, Prepared};
 
 /// The argument that makes this program the server.
 pub(crate) const ARGUMENT: &str = "answer-without-storing";
-/// As the relay has them.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// As the relay has it.
 const MAX_BUFFER: usize = 64 << 10;
 /// hyper writes these itself.
 const WRITTEN_BY_HYPER: [&str; 3] = ["date", "content-length", "connection"];
@@ -187,8 +185,8 @@ fn attend(stream: TcpStream, router: Router, graceful: &GracefulShutdown) {
         }
     });
     let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(None)
+        .half_close(true)
         .max_buf_size(MAX_BUFFER)
         .serve_connection(TokioIo::new(stream), service);
     let connection = graceful.watch(connection);
