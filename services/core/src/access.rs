@@ -278,20 +278,18 @@ impl Relay {
 
     /// The refusal, once it is on record.
     async fn record_denial(&self, caller: &Caller, denied: DeniedAction, message: String) -> Error {
-        let recorded = self
-            .store
-            .record_denial(Denial {
-                team: caller.team(),
-                key_hash: caller.key.row.hash,
-                sender: caller.sender().clone(),
-                action: denied.action,
-                channel: match denied.channel {
-                    Some(channel) => channel.to_string(),
-                    None => permissions::ANY_CHANNEL.to_owned(),
-                },
-            })
-            .await;
-        match recorded {
+        let denial = Denial {
+            team: caller.team(),
+            key_hash: caller.key.row.hash,
+            sender: caller.sender().clone(),
+            action: denied.action,
+            channel: match denied.channel {
+                Some(channel) => channel.to_string(),
+                None => permissions::ANY_CHANNEL.to_owned(),
+            },
+        };
+        // Boxed, since every request would have room for it.
+        match Box::pin(self.store.record_denial(denial)).await {
             Ok(()) => Error::new(ErrorCode::Forbidden, message),
             Err(error) => error.into(),
         }

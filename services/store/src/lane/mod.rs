@@ -127,11 +127,20 @@ impl Lanes {
         Ok(Self { lanes, metrics })
     }
 
-    /// Queues a write and waits until it is committed.
+    /// Queues a write, and waits until it is committed.
     ///
     /// # Errors
     /// [`Error::Overloaded`] at once when the lane is full.
-    pub(crate) async fn submit(&self, write: Write) -> Result<Outcome> {
+    pub(crate) fn submit(&self, write: Write) -> impl Future<Output = Result<Outcome>> + use<> {
+        // Who waits holds nothing but the end at which the answer comes.
+        let queued = self.queue(write);
+        async {
+            let answer = queued?.await;
+            answer.map_err(|_| Error::unavailable("the lane stopped"))?
+        }
+    }
+
+    fn queue(&self, write: Write) -> Result<oneshot::Receiver<Result<Outcome>>> {
         let lane = &self.lanes[write.team().slot().index() % self.lanes.len()];
         let (reply, answer) = oneshot::channel();
         let bytes = write.text_bytes();
@@ -150,10 +159,7 @@ impl Lanes {
             self.metrics.refusals.increment(1);
             return Err(Error::Overloaded);
         }
-        drop(sender);
-        answer
-            .await
-            .map_err(|_| Error::unavailable("the lane stopped"))?
+        Ok(answer)
     }
 
     /// How many writes wait, and how many bytes of text lanes hold.

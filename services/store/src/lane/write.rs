@@ -221,7 +221,12 @@ impl Write {
 /// Turns the lane's answer into the one that this kind of write has.
 macro_rules! submit {
     ($store:expr, $kind:ident, $write:expr) => {
-        match $store.lanes.submit(Write::$kind($write)).await? {
+        outcome!($store.lanes.submit(Write::$kind($write)), $kind)
+    };
+}
+macro_rules! outcome {
+    ($answer:expr, $kind:ident) => {
+        match $answer.await? {
             Outcome::$kind(outcome) => Ok(outcome),
             _ => Err(crate::Error::Internal(
                 "a lane answered another write".into(),
@@ -231,9 +236,10 @@ macro_rules! submit {
 }
 
 impl Store {
-    /// Posts a message.
-    pub async fn post_message(&self, post: Post) -> Result<PostOutcome> {
-        submit!(self, Post, post)
+    /// Posts a message. It is queued by the call itself, so that who waits doesn't hold it.
+    pub fn post_message(&self, post: Post) -> impl Future<Output = Result<PostOutcome>> + use<> {
+        let answer = self.lanes.submit(Write::Post(post));
+        async { outcome!(answer, Post) }
     }
 
     /// Moves acks of one team forward, never back, in one transaction; none where a channel
