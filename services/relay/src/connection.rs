@@ -9,12 +9,13 @@ use crate::{
     router, sse,
     telemetry::metrics,
 };
-use axum::{Router, extract::Request, response::Response};
+use axum::{Router, body::Body, extract::Request, response::Response};
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use handoff_core::MessageStream;
 use http::{Version, response::Parts};
+use http_body_util::BodyExt;
 use hyper::{
-    body::Incoming,
+    body::{Body as _, Incoming},
     rt::{Read, ReadBufCursor, Write},
     server::conn::http1,
 };
@@ -131,7 +132,7 @@ enum End {
 struct Progress {
     opened: Instant,
     /// When the connection began to wait for a request's head, in milliseconds since it was opened;
-    /// [`Self::ANSWERING`] while a request is being answered.
+    /// [`Self::ANSWERING`] while a request is being answered, which takes as long as its body.
     waits_since: AtomicU64,
     /// An answer is still on its way out.
     is_writing: AtomicBool,
@@ -210,6 +211,15 @@ impl Progress {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()
+    }
+}
+
+/// A request's answer, until it is dropped.
+struct Answered(Arc<Progress>);
+
+impl Drop for Answered {
+    fn drop(&mut self) {
+        self.0.answered();
     }
 }
 
@@ -296,7 +306,7 @@ async fn answer(
     progress.begin_to_answer();
     let asked = Asked::by(&request);
     let version = request.version();
-    let mut request: Request = request.map(axum::body::Body::new);
+    let mut request: Request = request.map(Body::new);
     request.extensions_mut().insert(Peer(peer));
     let answer = AssertUnwindSafe(site.router.call(request))
         .catch_unwind()
@@ -316,14 +326,29 @@ async fn answer(
         // The connection's task goes on from here, and drops this.
         return std::future::pending().await;
     }
-    progress.answered();
-    Ok(answer)
+    if answer.body().size_hint().exact().is_some() {
+        progress.answered();
+        return Ok(answer);
+    }
+    // It is answered when all that comes has come.
+    let answered = Answered(progress);
+    Ok(answer.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            let _until_the_end = &answered;
+            frame
+        }))
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::time::{advance, timeout};
+    use axum::routing::get;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        time::{advance, timeout},
+    };
 
     const MOMENT: Duration = Duration::from_millis(10);
 
@@ -353,6 +378,85 @@ mod tests {
         assert!(timeout(HEAD_TIMEOUT - MOMENT, &mut end).await.is_err());
         advance(MOMENT).await;
         assert!(matches!(end.await, End::TooSlow));
+    }
+
+    /// A connection to a server whose `/stream` goes on until the sender is dropped.
+    async fn connect() -> (TcpStream, tokio::sync::mpsc::UnboundedSender<&'static str>) {
+        let (sender, frames) = tokio::sync::mpsc::unbounded_channel();
+        let frames = futures_util::stream::unfold(frames, async |mut frames| {
+            let frame: &str = frames.recv().await?;
+            Some((Ok::<_, Infallible>(frame), frames))
+        });
+        let body = Arc::new(Mutex::new(Some(Body::from_stream(frames))));
+        let router = Router::new().route("/", get(async || "done")).route(
+            "/stream",
+            get(move || {
+                let body = body.lock().unwrap().take();
+                async { body.unwrap_or_default() }
+            }),
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let (socket, peer) = listener.accept().await.unwrap();
+        let origins = Origins::none();
+        let site = Site { router, origins };
+        tokio::spawn(serve(socket, peer, site, CancellationToken::new()));
+        (client.unwrap(), sender)
+    }
+
+    async fn reads(client: &mut TcpStream, end: &str) {
+        let mut read = String::new();
+        while !read.ends_with(end) {
+            let mut next = [0; 512];
+            let bytes = client.read(&mut next).await.unwrap();
+            assert_ne!(bytes, 0, "{read}");
+            read += std::str::from_utf8(&next[..bytes]).unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_sends_nothing_more_is_let_go_of_in_time() {
+        let (mut client, _sender) = connect().await;
+        for _ in 0..3 {
+            client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+            reads(&mut client, "done").await;
+            tokio::time::sleep(HEAD_TIMEOUT / 2).await;
+        }
+        // Half a head is none.
+        client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        let waits = timeout(HEAD_TIMEOUT / 3, client.read_u8());
+        assert!(waits.await.is_err());
+        let read = timeout(HEAD_TIMEOUT / 3, client.read_u8()).await.unwrap();
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_goes_on_keeps_its_connection() {
+        for version in ["1.0", "1.1"] {
+            let (mut client, sender) = connect().await;
+            let request = format!("GET /stream HTTP/{version}\r\n\r\n");
+            client.write_all(request.as_bytes()).await.unwrap();
+            sender.send("first").unwrap();
+            reads(
+                &mut client,
+                if version == "1.0" {
+                    "first"
+                } else {
+                    "first\r\n"
+                },
+            )
+            .await;
+            tokio::time::sleep(HEAD_TIMEOUT * 5).await;
+            sender.send("last").unwrap();
+            reads(
+                &mut client,
+                if version == "1.0" { "last" } else { "last\r\n" },
+            )
+            .await;
+            // Nor does anything else come; and its end lets go of the stream.
+            client.shutdown().await.unwrap();
+            sender.closed().await;
+        }
     }
 
     #[tokio::test(start_paused = true)]
