@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use harness::load::{Kind, Load, Writing};
-use harness::{DEADLINE, Proxies, TestRelay};
+use harness::{Agent, DEADLINE, Proxies, TestRelay};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -258,11 +258,15 @@ async fn g5_a_revocation_holds_within_5_s_while_notifications_are_down() {
 /// How long a replica hears nothing: over five seconds, the bound of G5.
 const CUT_OFF: Duration = Duration::from_millis(5_200);
 
-fn cut_off(replica: &Proxies) {
+/// Revokes the agent's key while its replica hears nothing of it.
+async fn revoke_while_cut_off(relay: &TestRelay, agent: &Agent, replica: &Proxies) {
     for way in [&replica.database, &replica.listen] {
         way.refuse_new();
         way.reset();
     }
+    let key = format!("/api/keys/{}", agent.key_hash());
+    relay.admin().delete(key).await.expect(204);
+    sleep(CUT_OFF).await;
 }
 
 fn let_back(replica: &Proxies) {
@@ -285,13 +289,8 @@ async fn g5_a_stream_whose_replica_was_cut_off_for_long_shows_nothing_to_a_revok
     agent.say("ops", "hello").await;
     let mut stream = agent.stream("/api/channels/ops/stream").await;
     let mut kept = admin.on(1).stream("/api/channels/ops/stream").await;
-    cut_off(&relay.proxy(1));
+    revoke_while_cut_off(&relay, &agent, &relay.proxy(1)).await;
 
-    admin
-        .delete(format!("/api/keys/{}", agent.key_hash()))
-        .await
-        .expect(204);
-    sleep(CUT_OFF).await;
     let late = admin.say("ops", "not for everybody").await;
     let_back(&relay.proxy(1));
     assert_eq!(kept.next().await.data, late);
@@ -327,13 +326,8 @@ async fn g5_a_wait_whose_replica_was_cut_off_for_long_shows_nothing_to_a_revoked
         }
         sleep(Duration::from_millis(50)).await;
     }
-    cut_off(&relay.proxy(1));
+    revoke_while_cut_off(&relay, &agent, &relay.proxy(1)).await;
 
-    admin
-        .delete(format!("/api/keys/{}", agent.key_hash()))
-        .await
-        .expect(204);
-    sleep(CUT_OFF).await;
     admin.say("ops", "not for everybody").await;
     let_back(&relay.proxy(1));
     while let Some(answer) = waits.join_next().await {

@@ -25,6 +25,7 @@ impl Relay {
     ///
     /// # Errors
     /// `SSE_LIMIT_REACHED`. `INVALID_API_KEY` when the key changed meanwhile, `TOKEN_EXPIRED`.
+    /// `UNAVAILABLE` when the wait ends before this replica can know whether the key still stands.
     pub async fn wait(self: &Arc<Self>, grant: &ChannelsGrant, wait: &Wait) -> Result<WaitOutcome> {
         let (caller, granted) = grant.for_operation(Operation::Wait)?;
         let named = |condition: &Condition| granted.contains(condition.channel());

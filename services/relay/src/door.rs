@@ -90,7 +90,7 @@ pub(crate) struct ApiRequest {
     /// Boxed, since a request moves through many hands.
     pub(crate) parts: Box<Parts>,
     body: UnreadBody,
-    /// None on routes that need no key.
+    /// None until it is let in, and on routes that need no key.
     caller: Option<Caller>,
 }
 
