@@ -3,14 +3,16 @@
 use crate::{Caller, ChannelGrant, ChannelsGrant, Error, Operation, Relay, Result, waits::Waiter};
 use handoff_protocol::{
     ChannelName, Cursor, ErrorCode, Id, Invalid,
+    keys::KeyHash,
     messages::{Ack, Message, MessageFilter, MessagePage, NewMessage, SharedMessage, ThreadPage},
     pages::{PageLimit, PageRequest},
 };
 use handoff_store::{
+    digest::Digest,
     lane::{AckMoved, DeleteMessage, Idempotency, MoveAck, Post, PostOutcome},
     trace,
 };
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use std::{sync::Arc, time::Duration};
 
 /// Longest idempotency key, in characters.
@@ -37,6 +39,12 @@ impl IdempotencyKey {
         }
         Ok(Self(text.to_owned()))
     }
+
+    /// Tells it from every other key, and from the same one of somebody else.
+    fn digest(&self, scope: KeyHash) -> Digest {
+        let scope = Sha256::new().chain_update(scope.0);
+        Digest::of(scope.chain_update(&self.0).finalize().into())
+    }
 }
 
 /// What came of a post.
@@ -60,9 +68,8 @@ impl Relay {
     ) -> Result<Posted> {
         let (caller, channel) = grant.for_operation(Operation::PostMessage)?;
         let idempotency = idempotency_key.map(|key| Idempotency {
-            key_hash: caller.idempotency_scope(),
-            key: key.0,
-            body_hash: body_hash(channel.as_str(), &message),
+            digest: key.digest(caller.idempotency_scope()),
+            body_digest: body_digest(channel.as_str(), &message),
         });
         let mut send = trace::SendSpan::start();
         let post = Post {
@@ -327,9 +334,9 @@ fn cursor_after(messages: &[Message], started: Option<Cursor>) -> Cursor {
         .unwrap_or_default()
 }
 
-/// The hash of everything that a post asks for; each part with its length, so that no two posts
-/// look the same.
-fn body_hash(channel: &str, message: &NewMessage) -> [u8; 32] {
+/// Of everything that a post asks for; each part with its length, so that no two posts look the
+/// same.
+fn body_digest(channel: &str, message: &NewMessage) -> Digest {
     let thread_id = message.thread_id.map(|id| id.to_string());
     let mention = message.mention.as_ref().map(|mention| mention.as_str());
     let mut hash = Sha256::new();
@@ -343,5 +350,5 @@ fn body_hash(channel: &str, message: &NewMessage) -> [u8; 32] {
         hash.update(length.to_be_bytes());
         hash.update(part.unwrap_or_default());
     }
-    hash.finalize().into()
+    Digest::of(hash.finalize().into())
 }

@@ -62,9 +62,9 @@ pub(crate) const EACH: &str = "
                     select input.*, ($1::bigint[])[place] as team_id,
                         heads.channel_ids[place] as channel_id, heads.seqs[place] as newest_seq
                     from unnest($5::int[], $6::text[], $7::text[], $8::text[], $9::bigint[],
-                            $10::bytea[], $11::text[], $12::bytea[], $13::bytea[])
+                            $10::uuid[], $11::uuid[], $12::bytea[])
                         with ordinality as input (place, sender, content, mention, thread_id,
-                            key_hash, idempotency_key, body_hash, traceparent, ord)
+                            digest, body_digest, traceparent, ord)
                     cross join heads
                 ) post
                 left join lateral (
@@ -76,10 +76,9 @@ pub(crate) const EACH: &str = "
                 ) parent on true
                 left join lateral (
                     select i.channel_id as in_channel, i.message_id,
-                        i.body_hash = post.body_hash as same_body
-                    from idempotency i
-                    where i.team_id = post.team_id and i.key_hash = post.key_hash
-                        and i.idempotency_key = post.idempotency_key
+                        i.body_digest = post.body_digest as same_body
+                    from idempotency_keys i
+                    where i.team_id = post.team_id and i.digest = post.digest
                     limit 1
                 ) retried on true
                 left join lateral (
@@ -109,14 +108,14 @@ pub(crate) const EACH: &str = "
         where outcome = 0 and mention is not null
     ),
     remembered as (
-        insert into idempotency
-            (team_id, key_hash, idempotency_key, body_hash, channel_id, message_id, created_at)
-        select team_id, key_hash, idempotency_key, body_hash, channel_id, id, created_at
+        insert into idempotency_keys
+            (team_id, digest, body_digest, channel_id, message_id, created_at)
+        select team_id, digest, body_digest, channel_id, id, created_at
         from drawn
-        where outcome = 0 and idempotency_key is not null
+        where outcome = 0 and digest is not null
         -- One that stands here names a message that was removed with its channel.
-        on conflict (team_id, key_hash, idempotency_key) do update
-        set body_hash = excluded.body_hash, channel_id = excluded.channel_id,
+        on conflict (team_id, digest) do update
+        set body_digest = excluded.body_digest, channel_id = excluded.channel_id,
             message_id = excluded.message_id, created_at = excluded.created_at
     ),
     counted as (
@@ -209,9 +208,9 @@ pub(crate) fn all(parts: Parts) -> String {
             last_ids[slot] + nth_in_slot as id, seqs[place] + nth_in_channel as seq, created_at,
             input.*
         from unnest($10::int[], $11::int[], $12::int[], $13::int[], $14::text[], $15::text[],
-                $16::text[], $17::bigint[], $18::bytea[], $19::text[], $20::bytea[], $21::bytea[])
+                $16::text[], $17::bigint[], $18::uuid[], $19::uuid[], $20::bytea[])
             as input (place, slot, nth_in_slot, nth_in_channel, sender, content, mention, thread_id,
-                key_hash, idempotency_key, body_hash, traceparent)
+                digest, body_digest, traceparent)
         cross join heads
         cross join slots
     ),
@@ -225,11 +224,11 @@ pub(crate) fn all(parts: Parts) -> String {
         returning 1
     ),
     remembered as (
-        insert into idempotency
-            (team_id, key_hash, idempotency_key, body_hash, channel_id, message_id, created_at)
-        select team_id, key_hash, idempotency_key, body_hash, channel_id, id, created_at
+        insert into idempotency_keys
+            (team_id, digest, body_digest, channel_id, message_id, created_at)
+        select team_id, digest, body_digest, channel_id, id, created_at
         from drawn
-        where idempotency_key is not null
+        where digest is not null
         returning 1
     ){more}
     select channel_ids, seqs, last_ids, created_at,
@@ -290,19 +289,18 @@ pub(crate) fn alone(parts: Parts) -> String {
         returning 1
     ),
     remembered as (
-        insert into idempotency
-            (team_id, key_hash, idempotency_key, body_hash, channel_id, message_id, created_at)
-        select team_id, key_hash, idempotency_key, body_hash, channel_id, id, created_at
-        from unnest($13::bigint[], $14::bytea[], $15::text[], $16::bytea[], $17::bigint[],
-                $18::bigint[])
-            as input (team_id, key_hash, idempotency_key, body_hash, channel_id, id)
+        insert into idempotency_keys
+            (team_id, digest, body_digest, channel_id, message_id, created_at)
+        select team_id, digest, body_digest, channel_id, id, created_at
+        from unnest($13::bigint[], $14::uuid[], $15::uuid[], $16::bigint[], $17::bigint[])
+            as input (team_id, digest, body_digest, channel_id, id)
         cross join calm
         returning 1
     ){more}
     select created_at,
         (
             select count(setval(sequence::regclass, last_id))
-            from unnest($2::oid[], $19::bigint[]) as slot (sequence, last_id)
+            from unnest($2::oid[], $18::bigint[]) as slot (sequence, last_id)
         ) as sequences_set
     from calm
     -- Always true, and known only when all is written: the sequences are set after that.

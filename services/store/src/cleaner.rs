@@ -47,10 +47,10 @@ const REMOVE_MENTIONS: &str = "
 const REMOVE_CHANNEL: &str = "delete from channels where team_id = $1 and id = $2";
 
 const EXPIRED_IDEMPOTENCY: &str = "
-    delete from idempotency
+    delete from idempotency_keys
     where ctid = any (array(
         select ctid
-        from idempotency
+        from idempotency_keys
         where created_at < clock_timestamp() - interval '24 hours'
         limit 1000
     ))";

@@ -20,6 +20,7 @@ pub mod channels;
 pub mod cleaner;
 mod connection;
 mod database_url;
+pub mod digest;
 pub mod epochs;
 mod error;
 pub mod feed;

@@ -103,7 +103,7 @@ const FILL: &str = "
     select 1, 1, 'reader' || n, n, now(), n from generate_series(1, 5000) n;";
 
 /// Tables that hold the data of teams.
-const TEAM_TABLES: [&str; 9] = [
+const TEAM_TABLES: [&str; 10] = [
     "channels",
     "messages",
     "mentions",
@@ -112,6 +112,7 @@ const TEAM_TABLES: [&str; 9] = [
     "status_history",
     "hook_sessions",
     "idempotency",
+    "idempotency_keys",
     "audit_log",
 ];
 

@@ -1,9 +1,9 @@
 //! Forming batches: which of the writes that wait go into the next transaction.
 
 use super::{Outcome, Write};
-use crate::Result;
+use crate::{Result, digest::Digest};
 use foldhash::HashSet;
-use handoff_protocol::{TeamId, TraceParent, ids::Slot, keys::KeyHash};
+use handoff_protocol::{TeamId, TraceParent, ids::Slot};
 use std::collections::{BTreeSet, VecDeque};
 use tokio::sync::oneshot;
 
@@ -21,17 +21,17 @@ pub(super) struct Queued {
 /// them, not each other's rows.
 #[derive(PartialEq, Eq, Hash)]
 enum ExclusiveKey {
-    Idempotency(TeamId, KeyHash, String),
+    Idempotency(TeamId, Digest),
     MessageDeletion(TeamId),
     ChannelDeletion(TeamId),
 }
 
 fn exclusive_key(write: &Write) -> Option<ExclusiveKey> {
     match write {
-        Write::Post(post) => post.idempotency.as_ref().map(|idempotency| {
-            let key = idempotency.key.clone();
-            ExclusiveKey::Idempotency(post.team, idempotency.key_hash, key)
-        }),
+        Write::Post(post) => {
+            let idempotency = post.idempotency.as_ref();
+            idempotency.map(|key| ExclusiveKey::Idempotency(post.team, key.digest))
+        }
         // It also lowers its parent's count: that row must not be touched twice in a statement.
         Write::DeleteMessage(message) => Some(ExclusiveKey::MessageDeletion(message.team)),
         Write::DeleteChannel(channel) => Some(ExclusiveKey::ChannelDeletion(channel.team)),

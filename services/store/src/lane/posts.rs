@@ -151,20 +151,19 @@ impl Appender {
         let traceparents = Traceparents::of(group);
 
         // Only the posts that have a key.
-        let (mut key_teams, mut key_hashes, mut keys) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut body_hashes, mut key_channels, mut key_ids) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut key_teams, mut digests, mut body_digests) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut key_channels, mut key_ids) = (Vec::new(), Vec::new());
         for ((_, post), drawn) in group.items().zip(&drawn) {
             if let Some(idempotency) = idempotency(post) {
                 key_teams.push(post.team.serial());
-                key_hashes.push(&idempotency.key_hash.0[..]);
-                keys.push(idempotency.key.as_str());
-                body_hashes.push(&idempotency.body_hash[..]);
+                digests.push(idempotency.digest);
+                body_digests.push(idempotency.body_digest);
                 key_channels.push(drawn.channel_id);
                 key_ids.push(drawn.id);
             }
         }
 
-        let params: [&(dyn ToSql + Sync); 19] = [
+        let params: [&(dyn ToSql + Sync); 18] = [
             &numbers,
             &oids,
             &known_last_ids,
@@ -178,9 +177,8 @@ impl Appender {
             &group.column(|post| post.message.content.as_str()),
             &traceparents.column(),
             &key_teams,
-            &key_hashes,
-            &keys,
-            &body_hashes,
+            &digests,
+            &body_digests,
             &key_channels,
             &key_ids,
             &last_ids,
@@ -209,33 +207,21 @@ impl Appender {
         let known_ids: Vec<i64> = self
             .heads
             .with(|heads| to.iter().map(|to| known_id(heads, *to)).collect());
-        let idempotency = group.column(idempotency);
-        let key_hashes: Vec<Option<&[u8]>> = idempotency
-            .iter()
-            .map(|idempotency| idempotency.map(|idempotency| &idempotency.key_hash.0[..]))
-            .collect();
-        let keys: Vec<Option<&str>> = idempotency
-            .iter()
-            .map(|idempotency| idempotency.map(|idempotency| idempotency.key.as_str()))
-            .collect();
-        let body_hashes: Vec<Option<&[u8]>> = idempotency
-            .iter()
-            .map(|idempotency| idempotency.map(|idempotency| &idempotency.body_hash[..]))
-            .collect();
+        let digests = group.column(|post| idempotency(post).map(|key| key.digest));
+        let body_digests = group.column(|post| idempotency(post).map(|key| key.body_digest));
         let traceparents = Traceparents::of(group);
         let traceparents = traceparents.column();
         let senders = group.column(|post| post.sender.as_str());
         let contents = group.column(|post| post.message.content.as_str());
         let mentions = group.column(|post| post.message.mention.as_ref().map(|name| name.as_str()));
         let threads = group.column(|post| post.message.thread_id.map(Id::serial));
-        let of_posts: [&(dyn ToSql + Sync); 8] = [
+        let of_posts: [&(dyn ToSql + Sync); 7] = [
             &senders,
             &contents,
             &mentions,
             &threads,
-            &key_hashes,
-            &keys,
-            &body_hashes,
+            &digests,
+            &body_digests,
             &traceparents,
         ];
         match how {

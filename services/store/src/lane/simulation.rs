@@ -11,14 +11,13 @@
 use super::*;
 use crate::{
     ChannelId,
+    digest::Digest,
     epochs::Epoch,
     feed::EventKind,
     planted::{self, Bug},
 };
 use futures_util::future::join_all;
-use handoff_protocol::{
-    ChannelName, Content, Name, TeamId, Timestamp, keys::KeyHash, messages::NewMessage,
-};
+use handoff_protocol::{ChannelName, Content, Name, TeamId, Timestamp, messages::NewMessage};
 use handoff_simulation::{finds, simulate};
 use rand::{RngExt, rngs::StdRng};
 use std::{
@@ -42,7 +41,7 @@ struct World {
     last_id: i64,
     rows: Vec<Row>,
     channels: HashMap<(TeamId, String), ChannelId>,
-    by_idempotency: HashMap<(TeamId, String), usize>,
+    by_idempotency: HashMap<(TeamId, Digest), usize>,
     /// Numbers of posts whose batch met with a fault.
     in_doubt: HashSet<usize>,
     /// Numbers of posts that had to wait: for their channel, or for their twin.
@@ -112,7 +111,7 @@ impl World {
             };
             let mut holds_back = queued.may_create_channel;
             if let Some(idempotency) = &post.idempotency {
-                let key = (post.team, idempotency.key.clone());
+                let key = (post.team, idempotency.digest);
                 assert!(keys.insert(key), "a key is twice in its batch");
                 holds_back = true;
             }
@@ -132,7 +131,7 @@ impl World {
             let number = number_of(queued);
             let channel = (post.team, post.channel.as_str().to_owned());
             let key = post.idempotency.as_ref();
-            let key = key.map(|idempotency| (post.team, idempotency.key.clone()));
+            let key = key.map(|idempotency| (post.team, idempotency.digest));
             if let Some(earlier) = key.as_ref().and_then(|key| self.by_idempotency.get(key)) {
                 let id = self.rows.iter().find(|row| row.number == *earlier);
                 let message = post.as_message(id.unwrap().id, 1, Timestamp::from_micros(0));
@@ -297,10 +296,14 @@ fn post(world: &mut World) -> (usize, Write) {
         _ => 10,
     };
     // Twins, now and then: a retry that came while the first was on its way.
-    let idempotency = random.random_bool(0.2).then(|| Idempotency {
-        key_hash: KeyHash([0; 32]),
-        key: format!("key {}", random.random_range(0..number / 10 + 1)),
-        body_hash: [0; 32],
+    let idempotency = random.random_bool(0.2).then(|| {
+        let key = random.random_range(0..number / 10 + 1);
+        let mut hash = [0; 32];
+        hash[..8].copy_from_slice(&key.to_be_bytes());
+        Idempotency {
+            digest: Digest::of(hash),
+            body_digest: Digest::of([0; 32]),
+        }
     });
     let write = Write::Post(Post {
         team: TeamId::from_row(random.random_range(1..=TEAMS)),

@@ -1,6 +1,6 @@
 //! What can be written through a lane, and what came of it.
 
-use crate::{Result, Store};
+use crate::{Result, Store, digest::Digest};
 use handoff_protocol::{
     ChannelName, Content, Description, Id, MentionName, Name, StatusKey, StatusValue, TeamId,
     Timestamp, TraceParent,
@@ -49,13 +49,12 @@ pub struct Post {
 }
 
 /// Names a post so that a retry of it posts nothing. Kept for 24 hours.
+#[derive(Clone, Copy)]
 pub struct Idempotency {
-    /// The API key that posts.
-    pub key_hash: KeyHash,
-    /// The `Idempotency-Key` header.
-    pub key: String,
-    /// The SHA-256 of everything that was asked for.
-    pub body_hash: [u8; 32],
+    /// Of the hash of the API key that posts, and the `Idempotency-Key` header.
+    pub digest: Digest,
+    /// Of everything that was asked for.
+    pub body_digest: Digest,
 }
 
 /// What came of a [`Post`].
