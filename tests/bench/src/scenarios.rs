@@ -7,7 +7,7 @@ mod listeners;
 pub(crate) mod mcp;
 pub(crate) mod mixed;
 pub(crate) mod post;
-mod posters;
+pub(crate) mod posters;
 pub(crate) mod profile;
 pub(crate) mod read;
 pub(crate) mod storage;

@@ -1,7 +1,7 @@
 //! Limits (b) and (d) by Postgres' own load program, `pgbench`.
 //!
-//! It runs a script of one prepared statement, a transaction each, over as many connections as the
-//! relay's load has.
+//! It runs a script of prepared statements, one of them a transaction each, over as many connections
+//! as the relay's load has.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -32,20 +32,32 @@ impl Pgbench {
         };
         let mut scripts = Vec::new();
         for limit in [Limit::Insert, Limit::InsertAndNotify] {
-            let statement = limit
-                .statement()
-                .replace("$1", ":team")
-                .replace("$2", ":channel")
-                .replace("$3", ":content");
+            let statement = |with_key| {
+                let statement = limit
+                    .statement(with_key)
+                    .replace("$1", ":team")
+                    .replace("$2", ":channel")
+                    .replace("$3", ":content")
+                    // Its variables have no more than 19 digits, a UUID has 32.
+                    .replace("$4", "'0000000000000' || :key");
+                statement.split_whitespace().collect::<Vec<_>>().join(" ")
+            };
             let mut script = NamedTempFile::new()?;
             write!(
                 script,
                 "\\set channel :client_id % {channels} + 1\n\
                  \\set team (:client_id % {channels}) % {teams} + 1\n\
-                 {};\n",
-                statement.split_whitespace().collect::<Vec<_>>().join(" "),
+                 \\if random(1, 100) <= {percent}\n\
+                 \\set key random(1000000000000000000, 9000000000000000000)\n\
+                 {};\n\
+                 \\else\n\
+                 {};\n\
+                 \\endif\n",
+                statement(true),
+                statement(false),
                 channels = load.channels,
                 teams = load.teams,
+                percent = load.idempotency,
             )?;
             scripts.push((limit, script));
         }

@@ -1,15 +1,19 @@
-//! Limits (b), (c) and (d): what Postgres does without the relay, on a table of the same shape.
+//! Limits (b), (c) and (d): what Postgres does without the relay, on tables of the same shape.
+//!
+//! The rows are those that the relay writes for the same posts: one of the message, and for as many
+//! as carry an idempotency key one that remembers it.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use futures_util::future::try_join_all;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, types::ToSql};
 
 use crate::cost::Cost;
 use crate::environment::Deployment;
 use crate::options::PostLoad;
 use crate::report::{Figures, Tally};
+use crate::scenarios::posters::idempotency_key;
 
 /// Rows a statement where Postgres takes them in the batches that suit it best.
 const IDEAL_BATCH: usize = 1_000;
@@ -30,28 +34,37 @@ pub(crate) enum Limit {
 impl Limit {
     /// One statement, which is its own transaction: of the forms tried the fastest, since it
     /// takes one round trip and no `begin`. Nobody listens, which is in its favour too.
-    pub(crate) fn statement(self) -> &'static str {
-        match self {
-            Self::InsertAndNotify => {
-                "with posted as (
-                   insert into bench_messages (team_id, channel_id, id, seq, created_at, sender, content)
-                   values ($1, $2, nextval('bench_ids'), nextval('bench_seqs'), clock_timestamp(), 'bench', $3)
-                   returning id, created_at
-                 )
-                 select id, created_at, pg_notify('bench', id::text) from posted"
-            }
-            Self::Insert => {
-                "insert into bench_messages (team_id, channel_id, id, seq, created_at, sender, content)
-                 values ($1, $2, nextval('bench_ids'), nextval('bench_seqs'), clock_timestamp(), 'bench', $3)
-                 returning id, created_at"
-            }
-            Self::IdealBatches => {
-                "insert into bench_messages (team_id, channel_id, id, seq, created_at, sender, content)
-                 select $1, $2, nextval('bench_ids'), nextval('bench_seqs'), clock_timestamp(), 'bench', content
-                 from unnest($3::text[]) as content
-                 returning id, created_at"
-            }
-        }
+    ///
+    /// Its parameters are team, channel and content, and of a post with an idempotency key that one
+    /// as well, as text of a UUID; where batches are ideal the last two are arrays.
+    pub(crate) fn statement(self, with_key: bool) -> String {
+        let key = "insert into bench_keys
+            (team_id, digest, body_digest, channel_id, message_id, created_at)";
+        let key_row = "$1, key::uuid, '00000000-0000-0000-0000-000000000000', $2,
+            nextval('bench_ids'), clock_timestamp()";
+        let message = "insert into bench_messages
+            (team_id, channel_id, id, seq, created_at, sender, content)";
+        let row = "$1, $2, nextval('bench_ids'), nextval('bench_seqs'), clock_timestamp(), 'bench',
+            content";
+        let (key, message) = match self {
+            Self::IdealBatches => (
+                format!("{key} select {key_row} from unnest($4::text[]) as key"),
+                format!("{message} select {row} from unnest($3::text[]) as content"),
+            ),
+            Self::Insert | Self::InsertAndNotify => (
+                format!("{key} values ({})", key_row.replace("key", "($4::text)")),
+                format!("{message} values ({})", row.replace("content", "$3")),
+            ),
+        };
+        let remembered = match with_key {
+            true => format!("with remembered as ({key})"),
+            false => String::new(),
+        };
+        let notified = match self {
+            Self::InsertAndNotify => ", pg_notify('bench', id::text)",
+            Self::Insert | Self::IdealBatches => "",
+        };
+        format!("{remembered} {message} returning id, created_at{notified}")
     }
 
     pub(crate) fn title(self) -> &'static str {
@@ -67,6 +80,7 @@ impl Limit {
 pub(crate) struct SqlLimits {
     /// Where each connection's rows go, and what stands in them.
     rows: Vec<SqlRow>,
+    idempotency_percent: u64,
 }
 
 #[derive(Clone)]
@@ -81,6 +95,7 @@ impl SqlLimits {
         let sql = deployment.sql().await?;
         sql.batch_execute(
             "create table bench_messages (like messages including all);
+             create table bench_keys (like idempotency_keys including all);
              create sequence bench_ids;
              create sequence bench_seqs;",
         )
@@ -92,13 +107,15 @@ impl SqlLimits {
         };
         Ok(Self {
             rows: (0..load.channels).map(row).collect(),
+            idempotency_percent: u64::from(load.idempotency),
         })
     }
 
     /// Removes the rows that were inserted.
     pub(crate) async fn clear(deployment: &Deployment<'_>) -> Result<()> {
         let sql = deployment.sql().await?;
-        sql.batch_execute("truncate bench_messages").await?;
+        sql.batch_execute("truncate bench_messages, bench_keys")
+            .await?;
         Ok(())
     }
 
@@ -122,7 +139,13 @@ impl SqlLimits {
         let tasks = clients.into_iter().enumerate().map(|(number, client)| {
             let row = self.rows[number % self.rows.len()].clone();
             let tally = tally.clone();
-            tokio::spawn(insert_until(client, limit, row, start + duration, tally))
+            let inserter = Inserter {
+                client,
+                limit,
+                row,
+                idempotency_percent: self.idempotency_percent,
+            };
+            tokio::spawn(inserter.insert_until(start + duration, tally))
         });
         let mut inserted = 0;
         for count in try_join_all(tasks).await? {
@@ -132,32 +155,51 @@ impl SqlLimits {
     }
 }
 
-/// Returns how many rows were inserted.
-async fn insert_until(
+/// A connection, and what it inserts.
+struct Inserter {
     client: Client,
     limit: Limit,
     row: SqlRow,
-    end: Instant,
-    tally: Tally,
-) -> Result<u64> {
-    let statement = client.prepare(limit.statement()).await?;
-    let contents = vec![row.content.clone(); IDEAL_BATCH];
-    let mut inserted = 0;
-    let mut sent = Instant::now();
-    while sent < end {
-        let rows = if limit == Limit::IdealBatches {
-            client
-                .query(&statement, &[&row.team_id, &row.channel_id, &contents])
-                .await?
-        } else {
-            client
-                .query(&statement, &[&row.team_id, &row.channel_id, &row.content])
-                .await?
+    idempotency_percent: u64,
+}
+
+impl Inserter {
+    /// Returns how many messages were inserted.
+    async fn insert_until(self, end: Instant, tally: Tally) -> Result<u64> {
+        let prepare = async |with_key| {
+            let statement = self.limit.statement(with_key);
+            self.client.prepare(&statement).await
         };
-        inserted += rows.len() as u64;
-        let answered = Instant::now();
-        tally.record(answered - sent)?;
-        sent = answered;
+        let (plain, with_key) = (prepare(false).await?, prepare(true).await?);
+        let SqlRow {
+            team_id,
+            channel_id,
+            content,
+        } = &self.row;
+        let contents = vec![content.as_str(); IDEAL_BATCH];
+        let keys_of_batch = IDEAL_BATCH * self.idempotency_percent as usize / 100;
+        let percent = self.idempotency_percent;
+        let (mut statements, mut inserted) = (0, 0);
+        let mut sent = Instant::now();
+        while sent < end {
+            statements += 1;
+            let rows = if self.limit == Limit::IdealBatches {
+                let keys: Vec<_> = (0..keys_of_batch).map(|_| idempotency_key()).collect();
+                let batch: [&(dyn ToSql + Sync); 4] = [team_id, channel_id, &contents, &keys];
+                self.client.query(&with_key, &batch).await?
+            } else if statements * percent % 100 < percent {
+                let key = idempotency_key();
+                let row: [&(dyn ToSql + Sync); 4] = [team_id, channel_id, content, &key];
+                self.client.query(&with_key, &row).await?
+            } else {
+                let row: [&(dyn ToSql + Sync); 3] = [team_id, channel_id, content];
+                self.client.query(&plain, &row).await?
+            };
+            inserted += rows.len() as u64;
+            let answered = Instant::now();
+            tally.record(answered - sent)?;
+            sent = answered;
+        }
+        Ok(inserted)
     }
-    Ok(inserted)
 }

@@ -16,7 +16,7 @@ use crate::http::{Connection, Prepared};
 use crate::options::{Common, MixedOptions};
 use crate::pace::{Due, Pacer, Schedule};
 use crate::report::{Bar, Figures, Row, Scenario, Tally};
-use crate::scenarios::posters::{check_nothing_lost, prepare};
+use crate::scenarios::posters::{check_nothing_lost, idempotency_key, prepare};
 
 /// Messages that an agent reads at a time.
 const PAGE: u32 = 50;
@@ -306,7 +306,7 @@ impl Agent {
                 self.posts += 1;
                 let percent = self.idempotency_percent;
                 let answer = if self.posts * percent % 100 < percent {
-                    let key = self.posts.to_string();
+                    let key = idempotency_key();
                     let headers = [("idempotency-key", key.as_str())];
                     self.connection
                         .send_with_headers(&self.post, &headers)

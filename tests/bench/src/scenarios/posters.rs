@@ -46,6 +46,11 @@ pub(crate) async fn check_nothing_lost(deployment: &Deployment<'_>, accepted: u6
     Ok(())
 }
 
+/// A new one, of random digits as UUIDs are.
+pub(crate) fn idempotency_key() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
 /// Open connections. Each posts to one channel, or in turns to several where there are more channels
 /// than connections.
 pub(crate) struct Posters {
@@ -59,8 +64,6 @@ struct Poster {
     /// What it posts in turns.
     requests: Vec<Prepared>,
     idempotency_percent: u64,
-    /// Tells its idempotency keys from those of all others.
-    name: String,
     posts: u64,
 }
 
@@ -94,7 +97,6 @@ impl Posters {
                 connection: Connection::open(address(number)).await?,
                 requests,
                 idempotency_percent: u64::from(load.idempotency),
-                name: format!("{connections}-{number}"),
                 posts: 0,
             });
         }
@@ -184,7 +186,7 @@ impl Poster {
         let request = &self.requests[self.posts as usize % self.requests.len()];
         self.posts += 1;
         let answer = if self.posts * self.idempotency_percent % 100 < self.idempotency_percent {
-            let key = format!("{}-{}", self.name, self.posts);
+            let key = idempotency_key();
             let headers = [("idempotency-key", key.as_str())];
             self.connection.send_with_headers(request, &headers).await?
         } else {
