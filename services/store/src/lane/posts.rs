@@ -185,7 +185,7 @@ impl Appender {
         ];
         let statement = &self.alone[posts.parts.index()];
         match client.query(statement, &params).await?.as_slice() {
-            [row] => time_in(row, "created_at"),
+            [row, ..] => time_in(row, "created_at"),
             _ => Err(incomplete()),
         }
     }
