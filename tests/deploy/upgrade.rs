@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use harness::{TestRelay, eventually, relay_binary, run};
+use harness::{Method, TestRelay, eventually, relay_binary, run};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tokio_postgres::types::ToSql;
 
 use crate::rolling::{Clients, begin};
 use crate::site::{Kind, Site};
@@ -66,6 +69,65 @@ async fn g1_g3_an_upgrade_across_a_migration_and_back_loses_nothing() {
         history.writes()
     );
     history.assert_sound();
+}
+
+/// Takes back the migration that made `idempotency_keys`.
+const BEFORE_IDEMPOTENCY_KEYS: &str = "
+    drop function carry_idempotency_over cascade;
+    drop table idempotency_keys;
+    delete from _sqlx_migrations where version = 20261130000007;
+";
+
+/// What a release before `idempotency_keys` remembers of the only message, under a key ($1) of an API
+/// key (its hash is $2): the hash of the channel's name, the content, no mention and no parent.
+const REMEMBERED_BEFORE: &str = "
+    insert into idempotency
+    select team_id, $2, $1,
+        sha256(
+            int8send(octet_length('ops')) || 'ops' || int8send(octet_length(content))
+            || convert_to(content, 'UTF8') || int8send(-1) || int8send(-1)
+        ),
+        channel_id, id, clock_timestamp()
+    from messages";
+
+#[tokio::test]
+async fn g1_a_retry_of_what_the_release_before_posted_posts_nothing() {
+    let relay = TestRelay::new().await;
+    let admin = relay.admin();
+    let first = json!({"content": "once"});
+    let first = admin.post("/api/channels/ops/messages", first).await;
+    let first = first.expect(201);
+    relay.replica(0).terminate().await;
+
+    let database = relay.database().connect().await;
+    let key_hash = Sha256::digest(admin.key()).to_vec();
+    let remember = async |key: &str| {
+        let params: [&(dyn ToSql + Sync); 2] = [&key, &key_hash];
+        let inserted = database.execute(REMEMBERED_BEFORE, &params).await;
+        assert_eq!(inserted.unwrap(), 1);
+    };
+    database
+        .batch_execute(BEFORE_IDEMPOTENCY_KEYS)
+        .await
+        .unwrap();
+    remember(r"before the migration, \101").await;
+    relay.database().migrate().await;
+    remember("by an old replica, after it").await;
+
+    let admin = admin.on(relay.start_replica(&[]).await);
+    let post = async |key: &str, content: &str| {
+        let request = admin.request(Method::POST, "/api/channels/ops/messages");
+        let request = request.header("idempotency-key", key);
+        request.json(&json!({ "content": content })).send().await
+    };
+    for key in [r"before the migration, \101", "by an old replica, after it"] {
+        let retry = post(key, "once").await;
+        assert_eq!(retry.expect(200), first);
+        assert_eq!(retry.header("idempotent-replay"), Some("true"));
+        let other = post(key, "something else").await;
+        other.refused(409, "IDEMPOTENCY_MISMATCH");
+    }
+    post("a new one", "twice").await.expect(201);
 }
 
 #[tokio::test]
