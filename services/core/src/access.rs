@@ -222,7 +222,7 @@ impl Relay {
                 action: action(),
                 channel: Some(channel),
             };
-            return Err(self.deny(&caller, needed, denied).await);
+            return Err(Box::pin(self.deny(&caller, needed, denied)).await);
         }
         Ok(ChannelGrant {
             caller,

@@ -112,7 +112,9 @@ impl Budgets {
                 Count::Done(spent) => return spent,
                 Count::Wait(answer) => answer,
             };
-            let _ = tokio::time::timeout_at(deadline.into(), answer.changed()).await;
+            // Boxed, since it is rare, and every request holds room for it.
+            let changed = Box::pin(tokio::time::timeout_at(deadline.into(), answer.changed()));
+            let _ = changed.await;
             now = Instant::now();
         }
     }
