@@ -18,12 +18,12 @@ comment on column idempotency_keys.body_digest is
     'The first 16 bytes of the SHA-256 of everything that was asked for.';
 create index idempotency_keys_by_time on idempotency_keys using brin (created_at);
 
--- Replicas of the release before go on writing to `idempotency` until they are replaced, and a new
--- one must know what they wrote. (What a new one writes an old one can't know: see "Upgrade" in
--- helm/handoff/OPERATIONS.md.)
+-- Replicas of the release before go on writing to `idempotency` until they are replaced. A new one
+-- must know what they wrote; and where one of them is about to post what a new one has stored
+-- under the same key, which it can't know, its transaction fails.
 create function carry_idempotency_over() returns trigger language plpgsql as $$
 begin
-    insert into idempotency_keys values (
+    insert into idempotency_keys as known values (
         new.team_id,
         encode(substr(sha256(new.key_hash || convert_to(new.idempotency_key, 'UTF8')), 1, 16), 'hex')::uuid,
         encode(substr(new.body_hash, 1, 16), 'hex')::uuid,
@@ -31,7 +31,19 @@ begin
     )
     on conflict (team_id, digest) do update
     set body_digest = excluded.body_digest, channel_id = excluded.channel_id,
-        message_id = excluded.message_id, created_at = excluded.created_at;
+        message_id = excluded.message_id, created_at = excluded.created_at
+    -- It has expired, or its message was removed with its channel.
+    where known.created_at < clock_timestamp() - interval '24 hours'
+        or not exists (
+            select from messages m
+            where m.team_id = known.team_id and m.channel_id = known.channel_id
+                and m.id = known.message_id
+        );
+    if not found then
+        -- Of the class that replicas answer with 503, so that clients try again.
+        raise serialization_failure
+            using message = 'a replica of a newer release has stored a post under this key';
+    end if;
     return null;
 end
 $$;
