@@ -13,7 +13,7 @@ use crate::cost::Cost;
 use crate::environment::Deployment;
 use crate::options::PostLoad;
 use crate::report::{Figures, Tally};
-use crate::scenarios::posters::idempotency_key;
+use crate::scenarios::posters::{idempotency_key, new_idempotency_key};
 
 /// Rows a statement where Postgres takes them in the batches that suit it best.
 const IDEAL_BATCH: usize = 1_000;
@@ -178,17 +178,15 @@ impl Inserter {
         } = &self.row;
         let contents = vec![content.as_str(); IDEAL_BATCH];
         let keys_of_batch = IDEAL_BATCH * self.idempotency_percent as usize / 100;
-        let percent = self.idempotency_percent;
         let (mut statements, mut inserted) = (0, 0);
         let mut sent = Instant::now();
         while sent < end {
             statements += 1;
             let rows = if self.limit == Limit::IdealBatches {
-                let keys: Vec<_> = (0..keys_of_batch).map(|_| idempotency_key()).collect();
+                let keys: Vec<_> = (0..keys_of_batch).map(|_| new_idempotency_key()).collect();
                 let batch: [&(dyn ToSql + Sync); 4] = [team_id, channel_id, &contents, &keys];
                 self.client.query(&with_key, &batch).await?
-            } else if statements * percent % 100 < percent {
-                let key = idempotency_key();
+            } else if let Some(key) = idempotency_key(statements, self.idempotency_percent) {
                 let row: [&(dyn ToSql + Sync); 4] = [team_id, channel_id, content, &key];
                 self.client.query(&with_key, &row).await?
             } else {

@@ -304,9 +304,8 @@ impl Agent {
             }
             Step::Post => {
                 self.posts += 1;
-                let percent = self.idempotency_percent;
-                let answer = if self.posts * percent % 100 < percent {
-                    let key = idempotency_key();
+                let key = idempotency_key(self.posts, self.idempotency_percent);
+                let answer = if let Some(key) = key {
                     let headers = [("idempotency-key", key.as_str())];
                     self.connection
                         .send_with_headers(&self.post, &headers)

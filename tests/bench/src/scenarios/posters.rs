@@ -46,8 +46,12 @@ pub(crate) async fn check_nothing_lost(deployment: &Deployment<'_>, accepted: u6
     Ok(())
 }
 
-/// A new one, of random digits as UUIDs are.
-pub(crate) fn idempotency_key() -> String {
+/// A new one, of random digits as UUIDs are, if that is what the post of this number is to carry.
+pub(crate) fn idempotency_key(number: u64, percent: u64) -> Option<String> {
+    (number * percent % 100 < percent).then(new_idempotency_key)
+}
+
+pub(crate) fn new_idempotency_key() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
@@ -185,8 +189,7 @@ impl Poster {
     async fn post(&mut self) -> Result<()> {
         let request = &self.requests[self.posts as usize % self.requests.len()];
         self.posts += 1;
-        let answer = if self.posts * self.idempotency_percent % 100 < self.idempotency_percent {
-            let key = idempotency_key();
+        let answer = if let Some(key) = idempotency_key(self.posts, self.idempotency_percent) {
             let headers = [("idempotency-key", key.as_str())];
             self.connection.send_with_headers(request, &headers).await?
         } else {
